@@ -1,0 +1,1 @@
+"""Who takes part: roles, acts, views, prompts, and the model port."""

@@ -1,0 +1,99 @@
+"""What an agent may read when it acts.
+
+A `View` holds exactly the artefacts on the allow-list of the agent for that act, and nothing else: what
+is not allowed is not in the object. Prompts are rendered from a `View`; simulated minds read the `View`
+itself. So both get the same information by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from docendo.messages import Message, Provenance, Role
+from docendo.scenarios.item import PublicItem
+
+__all__ = ["ARTEFACTS", "Artefact", "Demonstration", "Evidence", "Gold", "PROVENANCE", "View"]
+
+Artefact = Literal[
+    "item", "gold", "dialogue", "own", "memory", "evidence", "belief", "budget", "profile", "mind"
+]
+ARTEFACTS: frozenset[str] = frozenset(get_args(Artefact))
+
+PROVENANCE: dict[str, Provenance] = {
+    "item": "public", "gold": "gold", "dialogue": "public", "own": "own", "memory": "memory",
+    "evidence": "belief", "belief": "belief", "budget": "budget", "profile": "private", "mind": "mind",
+}  # fmt: skip
+"""Which colour each artefact has in a recorded prompt."""
+
+
+class Gold(BaseModel):
+    """The answer key of the item at hand."""
+
+    model_config = ConfigDict(frozen=True)
+    answer: str
+    solution: str = ""
+
+
+class Demonstration(BaseModel):
+    """A worked example in an agent's memory or prompt."""
+
+    model_config = ConfigDict(frozen=True)
+    item: str
+    question: str
+    options: tuple[str, ...] = ()
+    explanation: str = ""
+    answer: str
+
+
+class Evidence(BaseModel):
+    """What a teacher saw of a student on one item: a demonstration for its mental model (D_sim)."""
+
+    model_config = ConfigDict(frozen=True)
+    item: str
+    question: str
+    options: tuple[str, ...] = ()
+    correct_answer: str
+    student: str
+    student_answer: str
+    student_explanation: str = ""
+    help: str = ""
+    """The help given before this answer; empty for a pre-intervention observation."""
+    correct: bool | None = None
+
+
+class View(BaseModel):
+    """Everything that one agent can know in one act. Absent artefacts are `None` or empty."""
+
+    model_config = ConfigDict(frozen=True)
+
+    agent: str
+    role: Role
+    act: str
+    item: PublicItem | None = None
+    gold: Gold | None = None
+    dialogue: tuple[Message, ...] = ()
+    """Messages of this episode that others addressed to this agent, or to all; thoughts removed."""
+    own: tuple[Message, ...] = ()
+    """This agent's own messages of this episode, thoughts included."""
+    demonstrations: tuple[Demonstration, ...] = ()
+    """From the agent's memory (artefact `memory`)."""
+    notes: tuple[str, ...] = ()
+    """From the agent's memory (artefact `memory`)."""
+    evidence: tuple[Evidence, ...] = ()
+    """What the agent observed of the student, for its student model."""
+    belief: dict[str, Any] | None = None
+    budget: dict[str, int] = Field(default_factory=dict)
+    """What is left of each limited unit."""
+    profile: str = ""
+    """A hidden description of who this agent plays."""
+    mind: dict[str, Any] | None = None
+    """State of a simulated learner's mind: its own, never anyone else's."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """The act's parameters from the scenario (`with:` of the node, `params:` of the phase)."""
+
+    @property
+    def help(self) -> tuple[Message, ...]:
+        """Explanations, hints and corrections that this agent received in this episode."""
+        return tuple(m for m in self.dialogue if m.kind in {"explanation", "hint", "correction"})

@@ -1,0 +1,176 @@
+"""What happened: the append-only record of an episode.
+
+Every event carries its position `(turn, branch, n)`: the turn of the graph, the branch of a fan-out
+(`""` outside one) and a counter inside that node. Positions are independent of scheduling, so the
+stream sorted by position is the same however the work was interleaved, and its digest is comparable.
+Times, cache hits and token usage reported by an engine are kept beside the events, not in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from docendo.messages import Message
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "BeliefEvent",
+    "CallEvent",
+    "DecisionEvent",
+    "ErrorEvent",
+    "Event",
+    "EventBase",
+    "GradeEvent",
+    "MemoryEvent",
+    "MessageEvent",
+    "SpendEvent",
+    "StopEvent",
+    "digest_events",
+    "event_adapter",
+]
+
+SCHEMA_VERSION = 1
+"""Version of the event vocabulary; stored with every run."""
+
+
+class EventBase(BaseModel):
+    """Fields that all events share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    turn: int = 0
+    branch: str = ""
+    n: int = 0
+    agent: str = ""
+    """Who acted; empty where the laboratory itself did."""
+    act: str = ""
+
+    @property
+    def position(self) -> tuple[int, str, int]:
+        """Sort key inside an episode."""
+        return (self.turn, self.branch, self.n)
+
+
+class MessageEvent(EventBase):
+    """An act said something."""
+
+    kind: Literal["message"] = "message"
+    message: Message
+
+
+class CallEvent(EventBase):
+    """A model was asked. Prompt and answer are in the journal under `key`."""
+
+    kind: Literal["call"] = "call"
+    key: str
+    model: str
+    operation: Literal["generate", "score"]
+    purpose: Literal["act", "repair", "probe"] = "act"
+    """`repair`: the second try after output that did not fit. `probe`: asked to rank items beforehand."""
+    error: str = ""
+
+
+class DecisionEvent(EventBase):
+    """Somebody chose: to intervene or not, a move, a veto."""
+
+    kind: Literal["decision"] = "decision"
+    chosen: Any
+    policy: str = ""
+    score: float | None = None
+    rank: int | None = None
+    """Zero-based place in the ranking over the phase's items."""
+    reasons: dict[str, Any] = Field(default_factory=dict)
+
+
+class BeliefEvent(EventBase):
+    """A typed prediction about a student, made before the fact."""
+
+    kind: Literal["belief"] = "belief"
+    student: str
+    item: str = ""
+    p_correct: float | None = None
+    predicted_answer: str | None = None
+    given_help: bool = False
+    skills: dict[str, float] = Field(default_factory=dict)
+    """Believed probability of mastery per skill."""
+    misconceptions: dict[str, float] = Field(default_factory=dict)
+    """Believed probability of each misconception."""
+    truth: dict[str, Any] = Field(default_factory=dict)
+    """Filled by the laboratory where the student's mind is known; no agent ever sees it."""
+
+
+class SpendEvent(EventBase):
+    """The ledger paid."""
+
+    kind: Literal["spend"] = "spend"
+    unit: str
+    amount: int
+    bought: str
+    remaining: int | None = None
+    """What is left of this unit; `None` when it is not limited."""
+
+
+class GradeEvent(EventBase):
+    """An answer was judged by the item's grader."""
+
+    kind: Literal["grade"] = "grade"
+    item: str
+    student: str = ""
+    answer: str | None = None
+    correct: bool | None = None
+    """`None`: could not be judged. Missing, never a score."""
+    attempt: int = 0
+    """Zero-based count of this student's answers to this item in the episode."""
+    helped: bool = False
+    confidence: float | None = None
+    """Probability of the target answer, in the mode that `confidence_mode` names."""
+    confidence_mode: str = ""
+    reason: str = ""
+
+
+class MemoryEvent(EventBase):
+    """An agent's memory changed."""
+
+    kind: Literal["memory"] = "memory"
+    slot: str
+    change: dict[str, Any]
+
+
+class StopEvent(EventBase):
+    """The episode ended, and why. Running out of budget is one of the typed reasons."""
+
+    kind: Literal["stop"] = "stop"
+    reason: Literal["end", "budget", "limit", "failed"]
+    detail: str = ""
+
+
+class ErrorEvent(EventBase):
+    """The episode failed; see `docendo.errors.EpisodeFailure`."""
+
+    kind: Literal["error"] = "error"
+    failure: str
+    message: str
+    detail: str = ""
+
+
+Event = Annotated[
+    MessageEvent | CallEvent | DecisionEvent | BeliefEvent | SpendEvent | GradeEvent | MemoryEvent | StopEvent
+    | ErrorEvent,
+    Field(discriminator="kind"),
+]  # fmt: skip
+
+event_adapter: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+def digest_events(events: Iterable[EventBase]) -> str:
+    """Hash of an episode's stream: equal for equal content, whatever the order of arrival."""
+    digest = hashlib.sha256()
+    for event in sorted(events, key=lambda e: e.position):
+        digest.update(orjson.dumps(event.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS))
+        digest.update(b"\n")
+    return digest.hexdigest()

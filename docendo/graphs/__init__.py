@@ -1,0 +1,1 @@
+"""Who acts next: the graph language, compiled to LangGraph."""

@@ -1,0 +1,1 @@
+"""What is remembered: students' memories, student models, the skill graph."""

@@ -1,0 +1,1 @@
+"""How it runs: backends, minds, journal, store, ledger, runner, measures, command line."""

@@ -1,0 +1,77 @@
+"""What a backend is: one model behind one endpoint, and what it can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
+from docendo.errors import DocendoError
+
+__all__ = ["Backend", "BackendFault", "Capabilities"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can do. Asking for the rest is an error before the run."""
+
+    scoring: bool = False
+    """`score` works."""
+    seed: bool = False
+    """Sampling obeys the request's seed."""
+    logprobs: bool = False
+    """`generate` returns token log-probabilities."""
+    schema: bool = False
+    """`generate` obeys a JSON schema by itself; otherwise docendo asks for it in words and validates."""
+    deterministic: bool = False
+    """Equal requests have equal answers, in any company. Greedy calls then leave the seed out of their key."""
+    reads_view: bool = False
+    """Answers depend on the typed view, whose content then enters the call's key."""
+
+
+class BackendFault(DocendoError):
+    """One attempt at a call failed.
+
+    `retry`: whether another attempt may help. `after`: seconds to wait first, where the server said so.
+    `fatal`: no call to this model can succeed (refused connection after retries, wrong key, unknown model).
+    """
+
+    code = "backend"
+    exit_code = 3
+
+    def __init__(self, message: str, *, retry: bool, after: float | None = None, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.after = after
+        self.fatal = fatal
+
+
+class Backend(Protocol):
+    """One model that can be asked."""
+
+    capabilities: Capabilities
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of what answers: backend, model, adapter, endpoint, settings. Part of every call's key."""
+        ...
+
+    async def generate(self, request: GenerateRequest) -> GenerateReply:
+        """Answer once.
+
+        Raises:
+            BackendFault: This attempt failed.
+        """
+        ...
+
+    async def score(self, request: ScoreRequest) -> ScoreReply:
+        """Score once.
+
+        Raises:
+            BackendFault: This attempt failed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections, memory and processes."""
+        ...

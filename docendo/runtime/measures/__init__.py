@@ -1,0 +1,1 @@
+"""Measures, statistics and controls: pure functions of recorded lessons."""

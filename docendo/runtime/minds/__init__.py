@@ -1,0 +1,1 @@
+"""Simulated learners and experts whose minds are known."""

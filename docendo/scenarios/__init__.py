@@ -1,0 +1,1 @@
+"""What is taught: the scenario language, items and graders, the gallery."""

@@ -14,9 +14,17 @@ from docendo.agents.view import View
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
-    "Completion", "ContinuationScore", "GenerateReply", "GenerateRequest", "ModelPort", "Origin", "Sampling",
-    "ScoreReply", "ScoreRequest", "TokenLogprob",
-]  # fmt: skip
+    "Completion",
+    "ContinuationScore",
+    "GenerateReply",
+    "GenerateRequest",
+    "ModelPort",
+    "Origin",
+    "Sampling",
+    "ScoreReply",
+    "ScoreRequest",
+    "TokenLogprob",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

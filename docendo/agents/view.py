@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from docendo.memory.record import Demonstration, Evidence
 from docendo.messages import Message, Provenance, Role
 from docendo.scenarios.item import PublicItem
 
-__all__ = ["ARTEFACTS", "Artefact", "Demonstration", "Evidence", "Gold", "PROVENANCE", "View"]
+__all__ = ["ARTEFACTS", "PROVENANCE", "Artefact", "Demonstration", "Evidence", "Gold", "View"]
 
 Artefact = Literal[
     "item", "gold", "dialogue", "own", "memory", "evidence", "belief", "budget", "profile", "mind"
@@ -22,9 +23,17 @@ Artefact = Literal[
 ARTEFACTS: frozenset[str] = frozenset(get_args(Artefact))
 
 PROVENANCE: dict[str, Provenance] = {
-    "item": "public", "gold": "gold", "dialogue": "public", "own": "own", "memory": "memory",
-    "evidence": "belief", "belief": "belief", "budget": "budget", "profile": "private", "mind": "mind",
-}  # fmt: skip
+    "item": "public",
+    "gold": "gold",
+    "dialogue": "public",
+    "own": "own",
+    "memory": "memory",
+    "evidence": "belief",
+    "belief": "belief",
+    "budget": "budget",
+    "profile": "private",
+    "mind": "mind",
+}
 """Which colour each artefact has in a recorded prompt."""
 
 
@@ -34,33 +43,6 @@ class Gold(BaseModel):
     model_config = ConfigDict(frozen=True)
     answer: str
     solution: str = ""
-
-
-class Demonstration(BaseModel):
-    """A worked example in an agent's memory or prompt."""
-
-    model_config = ConfigDict(frozen=True)
-    item: str
-    question: str
-    options: tuple[str, ...] = ()
-    explanation: str = ""
-    answer: str
-
-
-class Evidence(BaseModel):
-    """What a teacher saw of a student on one item: a demonstration for its mental model (D_sim)."""
-
-    model_config = ConfigDict(frozen=True)
-    item: str
-    question: str
-    options: tuple[str, ...] = ()
-    correct_answer: str
-    student: str
-    student_answer: str
-    student_explanation: str = ""
-    help: str = ""
-    """The help given before this answer; empty for a pre-intervention observation."""
-    correct: bool | None = None
 
 
 class View(BaseModel):
@@ -95,5 +77,7 @@ class View(BaseModel):
 
     @property
     def help(self) -> tuple[Message, ...]:
-        """Explanations, hints and corrections that this agent received in this episode."""
-        return tuple(m for m in self.dialogue if m.kind in {"explanation", "hint", "correction"})
+        """Explanations, hints and corrections of this episode that this agent received or gave."""
+        return tuple(
+            m for m in (*self.dialogue, *self.own) if m.kind in {"explanation", "hint", "correction"}
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
 from docendo.errors import DocendoError
@@ -24,7 +24,7 @@ class Capabilities:
     schema: bool = False
     """`generate` obeys a JSON schema by itself; otherwise docendo asks for it in words and validates."""
     deterministic: bool = False
-    """Equal requests have equal answers, in any company. Greedy calls then leave the seed out of their key."""
+    """Equal requests have equal answers, whatever their seed. Greedy calls then leave it out of their key."""
     reads_view: bool = False
     """Answers depend on the typed view, whose content then enters the call's key."""
 
@@ -34,13 +34,24 @@ class BackendFault(DocendoError):
 
     `retry`: whether another attempt may help. `after`: seconds to wait first, where the server said so.
     `fatal`: no call to this model can succeed (refused connection after retries, wrong key, unknown model).
+    `kind`: how the episode's failure is named if no further attempt is made.
     """
 
     code = "backend"
     exit_code = 3
 
-    def __init__(self, message: str, *, retry: bool, after: float | None = None, fatal: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry: bool,
+        after: float | None = None,
+        fatal: bool = False,
+        kind: Literal["model", "timeout", "context"] = "model",
+        suggestion: str = "",
+    ) -> None:
+        super().__init__(message, suggestion=suggestion)
+        self.kind = kind
         self.retry = retry
         self.after = after
         self.fatal = fatal

@@ -1,1 +1,20 @@
 """Measures, statistics and controls: pure functions of recorded lessons."""
+
+from docendo.runtime.measures import beliefs, outcomes
+from docendo.runtime.measures.measure import (
+    MEASURES,
+    EpisodeTrace,
+    LessonTrace,
+    Measure,
+    Observation,
+    measure,
+    observe_lesson,
+)
+
+BUILT_IN = (outcomes, beliefs)
+"""Importing these registers their measures."""
+
+__all__ = [
+    "BUILT_IN", "MEASURES", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "measure",
+    "observe_lesson",
+]  # fmt: skip

@@ -1,1 +1,19 @@
 """The database: SQLModel tables and the one class that reads and writes them."""
+
+from docendo.runtime.store.records import (
+    CallRecord,
+    CallResult,
+    ConditionCounts,
+    ConditionRecord,
+    EpisodeRecord,
+    LessonKey,
+    LessonRecord,
+    ObservationRow,
+    RunRecord,
+)
+from docendo.runtime.store.store import DEFAULT_URL, Store, open_store
+
+__all__ = [
+    "DEFAULT_URL", "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord",
+    "LessonKey", "LessonRecord", "ObservationRow", "RunRecord", "Store", "open_store",
+]  # fmt: skip

@@ -1,0 +1,36 @@
+# One command per intent; CI calls the same ones. Each makes the virtual environment first if it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types contracts unit docs clean
+
+$(VENV)/.base: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.base  ## When should a teacher step in? Runs the gallery's first scenario and prints its table.
+	$(BIN)/docendo run when-to-step-in --store sqlite:///demo.db
+
+test: lint types contracts unit  ## Everything that CI checks.
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev
+	$(BIN)/lint-imports --config pyproject.toml
+
+unit: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,109 @@
+"""A participant of a lesson, and the one place where views are made.
+
+`build_view` is the information firewall: it takes everything that the laboratory knows about the situation
+and returns only what the act's allow-list names. Whatever a model or a simulated mind learns, it learns
+from the returned `View`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from docendo.agents.act import Act
+from docendo.agents.prompt import PromptTemplate
+from docendo.agents.view import Gold, View
+from docendo.memory.record import Evidence
+from docendo.memory.state import MemoryState
+from docendo.memory.student_model import StudentModel
+from docendo.messages import Message, Role, Usage
+from docendo.scenarios.item import Item
+from docendo.scenarios.schema import AgentSpec
+
+__all__ = ["Participant", "Situation", "build_view"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Participant:
+    """One agent at one moment: who it is and what it remembers. Replaced, never changed in place."""
+
+    name: str
+    """Unique in the lesson: `teacher`, `student`, or `student-2` where there are several."""
+    group: str
+    """The agent's name in the scenario."""
+    role: Role
+    spec: AgentSpec
+    memory: MemoryState
+    student_model: StudentModel | None = None
+    templates: dict[str, PromptTemplate] = field(default_factory=dict)
+    """Act -> compiled prompt."""
+
+    def remembering(self, memory: MemoryState) -> Participant:
+        """The same agent with another memory."""
+        return replace(self, memory=memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """All that the laboratory knows when an agent is about to act. Never shown as a whole to anybody."""
+
+    item: Item | None
+    messages: tuple[Message, ...] = ()
+    budget: dict[str, int] = field(default_factory=dict)
+    evidence: tuple[Evidence, ...] = ()
+    belief: dict[str, Any] | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+def build_view(agent: Participant, act: Act, situation: Situation) -> View:
+    """What `agent` may read of `situation` when it does `act`."""
+    allowed = frozenset(agent.spec.view.get(act.name, act.reads))
+    shown: dict[str, Any] = {
+        "agent": agent.name,
+        "role": agent.role,
+        "act": act.name,
+        "params": situation.params,
+    }
+    item = situation.item
+    if "item" in allowed and item is not None:
+        shown["item"] = item.public
+    if "gold" in allowed and item is not None:
+        shown["gold"] = Gold(answer=item.answer, solution=item.solution)
+    if "dialogue" in allowed:
+        shown["dialogue"] = tuple(
+            _as_heard(m) for m in situation.messages if m.sender != agent.name and m.readable_by(agent.name)
+        )
+    if "own" in allowed:
+        shown["own"] = tuple(_timeless(m) for m in situation.messages if m.sender == agent.name)
+    if "memory" in allowed:
+        shown["demonstrations"] = tuple(
+            d for d in agent.memory.demonstrations if item is None or d.item != item.id
+        )
+        shown["notes"] = agent.memory.notes
+    if "evidence" in allowed:
+        shown["evidence"] = situation.evidence
+    if "belief" in allowed:
+        shown["belief"] = situation.belief
+    if "budget" in allowed:
+        shown["budget"] = situation.budget
+    if "profile" in allowed:
+        shown["profile"] = agent.spec.profile
+    shown["mind"] = agent.memory.mind  # always one's own, so no allow-list can widen it
+    return View.model_construct(**{**_EMPTY, **shown})
+
+
+def _timeless(message: Message) -> Message:
+    """A message without turn and usage, so that the same words make the same view whenever they were said."""
+    return message.model_copy(update={"turn": 0, "usage": Usage()})
+
+
+def _as_heard(message: Message) -> Message:
+    """A message as others get it: its words, without thoughts and typed payload."""
+    return message.model_copy(update={"thoughts": "", "payload": {}, "turn": 0, "usage": Usage()})
+
+
+_EMPTY: dict[str, Any] = {
+    name: (info.default_factory() if info.default_factory else info.default)  # type: ignore[call-arg]
+    for name, info in View.model_fields.items()
+    if not info.is_required()
+}

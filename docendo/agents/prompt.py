@@ -1,0 +1,240 @@
+"""Prompts: template files in, chat messages with provenance out.
+
+A template is a text file of sections, each opened by a line `--- system ---`, `--- user ---` or
+`--- assistant ---`, in sandboxed Jinja. Its variables are the artefacts of the view. Every value is handed
+to Jinja wrapped in `Tracked`, which prints itself between private-use marker characters together with its
+path; after rendering, the markers cut the text into spans. So provenance is a fact about each piece of
+text, not an annotation that an author could forget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel
+
+from docendo.agents.view import ARTEFACTS, PROVENANCE, View
+from docendo.errors import EpisodeFailure, PromptError, Where, did_you_mean
+from docendo.messages import PromptMessage, Span
+
+__all__ = ["PromptTemplate", "Tracked", "load_prompt"]
+
+_OPEN, _MIDDLE, _CLOSE = "\ue000", "\ue001", "\ue002"
+_CLEAN = dict.fromkeys(map(ord, _OPEN + _MIDDLE + _CLOSE))
+_MARKED = re.compile(f"{_OPEN}([^{_MIDDLE}]*){_MIDDLE}([^{_CLOSE}]*){_CLOSE}")
+_SECTION = re.compile(r"^--- (system|user|assistant) ---\s*$", re.MULTILINE)
+_FREE_NAMES = frozenset({"agent", "role", "act", "params", "loop", "labels"})
+"""Names that carry no information about others: who I am, and the scenario's own parameters."""
+
+_environment = ImmutableSandboxedEnvironment(
+    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
+)
+
+
+class Tracked:
+    """A value of the view that knows its path, and prints with it."""
+
+    __slots__ = ("_path", "_value")
+
+    def __init__(self, value: Any, path: str) -> None:
+        self._value = value
+        self._path = path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        value = self._value
+        if isinstance(value, Mapping):
+            return (
+                _track(value[name], f"{self._path}.{name}") if name in value else _missing(self._path, name)
+            )
+        if isinstance(value, BaseModel) and (name in type(value).model_fields or name in _PROPERTIES):
+            return _track(getattr(value, name), f"{self._path}.{name}")
+        return _missing(self._path, name)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            return self.__getattr__(key)
+        value = self._value[key]
+        if isinstance(key, slice):
+            return _track(value, self._path)
+        return _track(value, f"{self._path}[{key}]")
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        """Pairs of a mapping, both tracked."""
+        return ((_track(k, self._path), _track(v, f"{self._path}.{k}")) for k, v in self._value.items())
+
+    def __iter__(self) -> Iterator[Any]:
+        return (_track(v, f"{self._path}[{i}]") for i, v in enumerate(self._value))
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._value == (other._value if isinstance(other, Tracked) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._value
+
+    def __str__(self) -> str:
+        return f"{_OPEN}{self._path}{_MIDDLE}{str(self._value).translate(_CLEAN)}{_CLOSE}"
+
+
+_PROPERTIES = frozenset({"help", "labels"})
+
+
+def _missing(path: str, name: str) -> Any:
+    return _environment.undefined(f"`{path}` has no `{name}`")
+
+
+def _track(value: Any, path: str) -> Any:
+    return value if value is None or isinstance(value, bool) else Tracked(value, path)
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """One template file, compiled."""
+
+    name: str
+    digest: str
+    """sha256 of the file's text; stored with every run."""
+    sections: tuple[tuple[Literal["system", "user", "assistant"], Template], ...]
+    reads: frozenset[str]
+    """The artefacts that the template mentions."""
+
+    def render(self, view: View) -> tuple[PromptMessage, ...]:
+        """The prompt for `view`. Sections that come out blank are left out.
+
+        Raises:
+            EpisodeFailure: The template uses something that this view does not hold.
+        """
+        context = _context(view)
+        try:
+            texts = [(role, template.render(context)) for role, template in self.sections]
+        except TemplateError as error:
+            raise EpisodeFailure(
+                "crash",
+                f"prompt `{self.name}` cannot be rendered: {error.message}",
+                suggestion="The view of this act does not hold it; see `agents.NAME.view` in the scenario.",
+                where=Where(agent=view.agent, act=view.act),
+            ) from error
+        messages = [PromptMessage(role, _spans(text.strip())) for role, text in texts]
+        return tuple(m for m in messages if m.spans)
+
+
+def _context(view: View) -> dict[str, Any]:
+    """Artefact -> tracked value, for the artefacts that the view holds."""
+    values: dict[str, Any] = {
+        "item": view.item,
+        "gold": view.gold,
+        "dialogue": view.dialogue,
+        "own": view.own,
+        "memory": {"demonstrations": view.demonstrations, "notes": view.notes},
+        "evidence": view.evidence,
+        "belief": view.belief,
+        "budget": view.budget,
+        "profile": view.profile,
+    }
+    context = {k: _track(v, k) for k, v in values.items() if v is not None}
+    context["help"] = Tracked(view.help, "dialogue.help")
+    return context | {
+        "agent": view.agent,
+        "role": view.role,
+        "act": view.act,
+        "params": _Params(view.params),
+        "labels": "ABCDEFGHIJ",
+    }
+
+
+class _Params(dict[str, Any]):
+    """The scenario's own parameters; one that is not given is `None`, so that a template may ask for it."""
+
+    def __missing__(self, key: str) -> None:
+        return None
+
+
+def _spans(text: str) -> tuple[Span, ...]:
+    spans: list[Span] = []
+    position = 0
+    for match in _MARKED.finditer(text):
+        if match.start() > position:
+            spans.append(Span(text[position : match.start()]))
+        path, value = match.groups()
+        if value:
+            spans.append(Span(value, PROVENANCE[re.split(r"[.\[]", path, maxsplit=1)[0]], path))
+        position = match.end()
+    if position < len(text):
+        spans.append(Span(text[position:]))
+    return tuple(spans)
+
+
+def load_prompt(name: str, base: Path | None = None) -> PromptTemplate:
+    """Read and compile a template: a file under `base`, or a built-in one such as `student/solve.md`.
+
+    Raises:
+        PromptError: It cannot be read, does not compile, or mentions an unknown artefact.
+    """
+    return _load(name, str(base) if base is not None else None)
+
+
+@lru_cache(maxsize=256)
+def _load(name: str, base: str | None) -> PromptTemplate:
+    text = _read(name, base)
+    parts = _SECTION.split(text)
+    if len(parts) < 3 or parts[0].strip():
+        raise PromptError(
+            f"prompt `{name}` must begin with a section line such as `--- user ---`",
+            suggestion="Copy a built-in template from docendo/agents/prompts/ and start from there.",
+            where=Where(file=name, line=1),
+        )
+    sections: list[tuple[Literal["system", "user", "assistant"], Template]] = []
+    reads: set[str] = set()
+    line = 1
+    for role, body in zip(parts[1::2], parts[2::2], strict=True):
+        try:
+            reads |= meta.find_undeclared_variables(_environment.parse(body))
+            sections.append(
+                (cast('Literal["system", "user", "assistant"]', role), _environment.from_string(body))
+            )
+        except TemplateSyntaxError as error:
+            raise PromptError(
+                f"prompt `{name}` does not compile: {error.message}",
+                where=Where(file=name, line=line + error.lineno - 1),
+            ) from error
+        line += 1 + body.count("\n")
+    reads = {"dialogue" if name == "help" else name for name in reads} - _FREE_NAMES
+    for unknown in sorted(reads - ARTEFACTS):
+        raise PromptError(
+            f"prompt `{name}` mentions `{unknown}`, which no view holds",
+            suggestion=did_you_mean(unknown, ARTEFACTS),
+            where=Where(file=name),
+        )
+    return PromptTemplate(name, hashlib.sha256(text.encode()).hexdigest(), tuple(sections), frozenset(reads))
+
+
+def _read(name: str, base: str | None) -> str:
+    try:
+        if base is not None:
+            return (Path(base) / name).read_text(encoding="utf-8")
+        return files("docendo.agents").joinpath("prompts", name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(
+            f"prompt `{name}` cannot be read: {error}",
+            suggestion="Paths in a scenario resolve from the scenario's own folder.",
+            where=Where(file=name),
+        ) from error

@@ -1,0 +1,118 @@
+"""The built-in acts of the four roles.
+
+Each names what it reads: the default allow-list of that act's view. A scenario may narrow or widen it per
+agent (`agents.NAME.view`), never a prompt template.
+"""
+
+from __future__ import annotations
+
+from docendo.agents.act import ACTS, Act
+from docendo.agents.payload import (
+    Answer,
+    Belief,
+    Decision,
+    Diagnosis,
+    Explanation,
+    Payload,
+    Remembered,
+    Verdict,
+)  # fmt: skip
+from docendo.agents.reading import (
+    read_answer,
+    read_demonstration,
+    read_explanation,
+    read_prediction,
+    without_conclusion,
+)  # fmt: skip
+from docendo.agents.view import View
+from docendo.errors import EpisodeFailure
+from docendo.memory.record import Demonstration
+
+__all__: list[str] = []
+
+
+def _quote(view: View) -> Payload:
+    """The human explanation of the item, as the dataset has it."""
+    if view.gold is None or not view.gold.solution:
+        raise EpisodeFailure(
+            "crash",
+            "this item has no human explanation to quote",
+            suggestion="Use items with a `solution`, or another source of explanations.",
+        )
+    text = view.gold.solution
+    if view.params.get("reveal"):
+        text = f"{text} So the answer is {view.gold.answer}."
+    return Explanation(explanation=text, answer=view.gold.answer)
+
+
+def _tell(view: View) -> Payload:
+    """The answer alone."""
+    if view.gold is None:
+        raise EpisodeFailure("crash", "`teacher.tell` must be allowed to read `gold`")
+    return Explanation(explanation=f"So the answer is {view.gold.answer}.", answer=view.gold.answer)
+
+
+def _remember(view: View) -> Payload:
+    """A worked example out of this episode: the last help, or (`params.source: own`) the own attempt.
+
+    `params.explanation: false` keeps question and answer only.
+    """
+    if view.item is None:
+        raise EpisodeFailure("crash", "`student.remember` must be allowed to read `item`")
+    own = view.params.get("source") == "own"
+    said = [m for m in view.own if m.payload.get("answer")] if own else list(view.help)
+    if not said:
+        return Remembered()
+    payload = read_answer(said[-1].text, view)
+    assert isinstance(payload, Answer)
+    explanation = without_conclusion(said[-1].text) if view.params.get("explanation", True) else ""
+    return Remembered(
+        demonstration=Demonstration(
+            item=view.item.id, question=view.item.question, options=view.item.options, explanation=explanation,
+            answer=payload.answer or "",
+        )
+    )  # fmt: skip
+
+
+_BUILT_IN = [
+    Act(role="student", name="solve", says="attempt", reads=frozenset({"item", "dialogue", "own", "memory", "profile", "mind"}),
+        output=Answer, read=read_answer, template="student/solve.md",
+        description="Answer the item from memory, and from help if there was any."),
+    Act(role="student", name="explain", says="explanation", reads=frozenset({"item", "memory", "profile", "mind"}),
+        output=Explanation, read=read_demonstration, template="student/explain.md",
+        description="Explain a solution to oneself, answer included."),
+    Act(role="student", name="reflect", says="plan", reads=frozenset({"item", "dialogue", "own", "mind"}), to="self",
+        output=Remembered, read=lambda text, view: Remembered(note=text.strip()), template="student/reflect.md",
+        description="Write a note to oneself; kept where the memory is of kind `notes`."),
+    Act(role="student", name="remember", says="control", reads=frozenset({"item", "dialogue", "own"}), to="self",
+        output=Remembered, do=_remember,
+        description="Keep this episode's explanation (or the own attempt) as a demonstration."),
+    Act(role="teacher", name="solve", says="attempt", reads=frozenset({"item", "memory"}), to="self",
+        output=Answer, read=read_answer, template="teacher/solve.md",
+        description="Answer the item oneself, for nobody to read."),
+    Act(role="teacher", name="explain", says="explanation", reads=frozenset({"item", "memory"}),
+        output=Explanation, read=read_explanation, template="teacher/explain.md",
+        description="Explain the item to the student, conclusion withheld."),
+    Act(role="teacher", name="demonstrate", says="explanation", reads=frozenset({"item", "memory"}),
+        output=Explanation, read=read_demonstration, template="teacher/demonstrate.md",
+        description="Explain the item as a worked example, answer included."),
+    Act(role="teacher", name="quote", says="explanation", reads=frozenset({"item", "gold"}),
+        output=Explanation, do=_quote, description="Pass on the dataset's human explanation."),
+    Act(role="teacher", name="tell", says="explanation", reads=frozenset({"gold"}),
+        output=Explanation, do=_tell, description="Tell the answer and nothing else."),
+    Act(role="teacher", name="predict", says="diagnosis", reads=frozenset({"item", "gold", "evidence", "own"}), to="self",
+        output=Belief, read=read_prediction, template="teacher/predict.md",
+        description="Predict the student's answer: the few-shot mental model (Saha et al. 2023, RQ2)."),
+    Act(role="teacher", name="decide", says="control", reads=frozenset({"belief", "budget"}), to="self",
+        output=Decision, do=lambda view: Decision.model_validate(view.belief or {}),
+        description="Intervene or not, as the phase's policy and the budget have it."),
+    Act(role="critic", name="review", says="judgement", reads=frozenset({"item", "gold", "dialogue"}), to="self",
+        output=Verdict, template="critic/review.md",
+        description="Accept or reject what the teacher said, with a reason."),
+    Act(role="diagnostician", name="diagnose", says="diagnosis", reads=frozenset({"item", "dialogue", "evidence"}), to="self",
+        output=Diagnosis, template="diagnostician/diagnose.md",
+        description="State a typed belief about the student's skills and misconceptions."),
+]  # fmt: skip
+
+for _act in _BUILT_IN:
+    ACTS.add(_act.key, _act)

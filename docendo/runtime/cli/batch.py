@@ -1,0 +1,219 @@
+"""Commands that run lessons: run and replay."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from docendo.errors import Where
+from docendo.runtime.cli.load import load
+from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
+from docendo.runtime.cli.output import FAILURES, Output
+from docendo.runtime.store.store import DEFAULT_URL, open_store
+
+if TYPE_CHECKING:
+    from docendo.runtime.store import Store
+    from docendo.runtime.study import Study
+    from docendo.scenarios.loader import LoadedScenario
+
+__all__ = ["add_commands"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (run, replay):
+        app.command()(command)
+
+
+def run(
+    files: Annotated[list[str], typer.Argument(help="Scenario files, or names of gallery scenarios.")],
+    store: StoreUrl = DEFAULT_URL,
+    set_: Settings = None,
+    role: Roles = None,
+    limit: Annotated[
+        int | None, typer.Option("-n", "--limit", min=1, help="Items per phase, at most.")
+    ] = None,
+    replicates: Annotated[int | None, typer.Option("-r", "--replicates", min=1, help="Replicates.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The scenario's seed.")] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Lessons in flight per process.")] = 4,
+    processes: Annotated[
+        int, typer.Option(min=0, help="Worker processes for simulated models; 0 takes one per core.")
+    ] = 0,
+    retry: Annotated[
+        Literal["errors"] | None, typer.Option(help="Run lessons with failed episodes again.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no table.")] = False,
+    json: JsonFlag = False,
+) -> int:
+    """Run scenarios, or go on with runs that were interrupted, and report."""
+    output = Output(json)
+    loaded = [load(f, set_, role, limit=limit, replicates=replicates, seed=seed) for f in files]
+    if dry_run:
+        return _dry(loaded, output)
+    code, data = 0, []
+    with open_store(store) as opened:
+        for scenario in loaded:
+            failed, summary = _run(scenario, opened, output, store, jobs, processes, retry == "errors", quiet)
+            code = max(code, failed)
+            data.append(summary)
+    output.result(data[0] if len(data) == 1 else data)
+    return code
+
+
+def _run(
+    loaded: LoadedScenario,
+    store: Store,
+    output: Output,
+    url: str,
+    jobs: int,
+    processes: int,
+    retry: bool,
+    quiet: bool,
+) -> tuple[int, dict[str, object]]:
+    """One scenario: the lessons that are left, then the report. Gives exit code and summary."""
+    from docendo.runtime.identity import identify
+    from docendo.runtime.runs import is_finished
+
+    identity = identify(loaded)
+    if not is_finished(store, identity, loaded.scenario.replicates, retry_errors=retry):
+        _work(loaded, store, output, url, jobs, processes, retry, quiet)
+    return _conclude(loaded, store, identity.run_id, output, quiet)
+
+
+def _work(
+    loaded: LoadedScenario,
+    store: Store,
+    output: Output,
+    url: str,
+    jobs: int,
+    processes: int,
+    retry: bool,
+    quiet: bool,
+) -> None:
+    from docendo.runtime.cli.progress import RunProgress
+    from docendo.runtime.runner import begin, run_study, todo
+    from docendo.runtime.shards import run_sharded, shards_for
+    from docendo.runtime.study import prepare
+
+    study = prepare(loaded)
+    begin(study, store)
+    lessons = todo(study, store, retry_errors=retry)
+    skipped = len(study.setups) * study.scenario.replicates - len(lessons)
+    if skipped:
+        output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
+    shards = shards_for(study, lessons, processes, url)
+    with RunProgress(output.err, shown=not (quiet or output.json) and sys.stderr.isatty()) as progress:
+        if len(shards) > 1:
+            run_sharded(study, store, shards, url=url, concurrent=jobs, retry_errors=retry, progress=progress)
+        else:
+            asyncio.run(
+                run_study(
+                    study, store, lessons=lessons, concurrent=jobs, retry_errors=retry, progress=progress
+                )
+            )
+    store.finish_run(study.run_id)
+
+
+def _conclude(
+    loaded: LoadedScenario, store: Store, run_id: str, output: Output, quiet: bool
+) -> tuple[int, dict[str, object]]:
+    lessons = store.lessons(run_id)
+    failed, episodes = sum(r.n_failed for r in lessons), sum(r.n_episodes for r in lessons)
+    if not (quiet or output.json):
+        from docendo.runtime.report import build_report, render_table
+
+        render_table(build_report(store, run_id), output.out)
+    allowed = loaded.scenario.fail_on_error
+    too_many = failed > (allowed * episodes if allowed < 1 else allowed)
+    if failed:
+        output.note(
+            f"{failed} of {episodes} episodes failed{' - more than fail_on_error allows' if too_many else ''}. "
+            "See `docendo ls --failures`; retry them with `--retry errors`.",
+            "yellow",
+        )
+    summary: dict[str, object] = {
+        "run": run_id,
+        "lessons": len(lessons),
+        "episodes": episodes,
+        "failed": failed,
+        "digest": store.run_digest(run_id),
+    }
+    return (FAILURES if too_many else 0), summary
+
+
+def _dry(loaded: list[LoadedScenario], output: Output) -> int:
+    from docendo.runtime.study import prepare
+
+    plans = []
+    for scenario in loaded:
+        study = prepare(scenario)
+        plans.append(_planned(study))
+        for line in plans[-1]["lines"]:
+            output.say(line)
+    output.result([{k: v for k, v in p.items() if k != "lines"} for p in plans])
+    return 0
+
+
+def _planned(study: Study) -> dict[str, list[str]]:
+    conditions = [
+        f"{s.condition.control or 'condition'} {s.condition.id}: {s.condition.coordinates or 'as written'}"
+        for s in study.setups
+    ]
+    setup = study.setups[0]
+    students = sum(a.count for n, a in setup.scenario.agents.items() if (a.role or n) == "student") or 1
+    episodes = [
+        f"{p.id}: {min(p.count or 10**9, len(setup.pools.get(p.items or 'test', ())))} items x {students} students x {p.rounds} rounds"
+        for p in setup.scenario.plan
+        if p.kind != "rest"
+    ]
+    head = f"{study.run_id}: {len(study.setups)} conditions x {study.scenario.replicates} replicates"
+    return {
+        "run": [study.run_id],
+        "conditions": conditions,
+        "episodes": episodes,
+        "lines": [head, *conditions, *episodes],
+    }
+
+
+def replay(
+    name: RunName = "latest",
+    store: StoreUrl = DEFAULT_URL,
+    verify: Annotated[
+        bool, typer.Option("--verify/--no-verify", help="Compare every event with the record.")
+    ] = True,
+    json: JsonFlag = False,
+) -> int:
+    """Run again on the recorded answers alone, with no model, and say whether every event comes out the same."""
+    from docendo.runtime.replay import verify as verify_run
+    from docendo.runtime.runs import reopen
+
+    output = Output(json)
+    with open_store(store, create=False, readonly=True) as opened:
+        record = opened.run(name)
+        study = reopen(record)
+        found = asyncio.run(verify_run(study, opened))
+    counts = f"{found.lessons} lessons, {found.episodes} episodes, {found.events} events, {found.calls} calls"
+    if found.exact or not verify:
+        output.say(f"{record.id}: replayed {counts} without a model; every event is the same.")
+    for difference in found.differences if verify else ():
+        output.say(f"differs: {difference.where}: {difference.message}")
+    output.result(
+        {
+            "run": record.id,
+            "exact": found.exact,
+            "lessons": found.lessons,
+            "episodes": found.episodes,
+            "events": found.events,
+            "calls": found.calls,
+            "differences": [{"where": _place(d.where), "message": d.message} for d in found.differences],
+        }
+    )
+    return 0 if found.exact or not verify else FAILURES
+
+
+def _place(where: Where) -> dict[str, object]:
+    return where.as_dict()

@@ -1,0 +1,214 @@
+"""Commands that read results: ls, show, report, compare, export."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from docendo.errors import UsageError
+from docendo.runtime.cli.load import load
+from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
+from docendo.runtime.cli.output import Output
+from docendo.runtime.store.store import DEFAULT_URL, open_store
+
+if TYPE_CHECKING:
+    from docendo.runtime.store import Store
+
+__all__ = ["add_commands"]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (ls, show, report, compare, export):
+        app.command()(command)
+
+
+def ls(
+    store: StoreUrl = DEFAULT_URL,
+    failures: Annotated[str, typer.Option(help="List the failed episodes of this run, by cause.")] = "",
+    json: JsonFlag = False,
+) -> None:
+    """List the runs of a store, or what failed in one."""
+    output = Output(json)
+    with open_store(store, create=False, readonly=True) as opened:
+        if failures:
+            return _failures(opened, failures, output)
+        rows = []
+        for record in opened.runs():
+            lessons = opened.lessons(record.id)
+            rows.append(
+                {
+                    "id": record.id,
+                    "name": record.name,
+                    "status": record.status,
+                    "created": datetime.fromtimestamp(record.created_at, UTC).isoformat(timespec="seconds"),
+                    "lessons": len(lessons),
+                    "finished": sum(r.status == "finished" for r in lessons),
+                    "episodes": sum(r.n_episodes for r in lessons),
+                    "failed": sum(r.n_failed for r in lessons),
+                }
+            )
+    if not json:
+        _table(output, rows) if rows else output.say("No runs here. Try `docendo run when-to-step-in`.")
+    return output.result(rows)
+
+
+def _table(output: Output, rows: list[dict[str, object]]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(v) for v in row.values()))
+    output.out.print(table)
+
+
+def _failures(store: Store, name: str, output: Output) -> None:
+    """Failed episodes of a run: where, and why."""
+    run = store.run(name)
+    rows: list[dict[str, object]] = []
+    for lesson in store.lessons(run.id):
+        if not lesson.n_failed:
+            continue
+        for episode in store.episodes(run.id, lesson.key.condition, lesson.key.replicate):
+            if episode.outcome == "failed":
+                error = next((e for e in store.events(episode.id) if e.kind == "error"), None)
+                rows.append(
+                    {
+                        "condition": lesson.key.condition,
+                        "replicate": lesson.key.replicate,
+                        "episode": episode.key,
+                        "failure": episode.failure,
+                        "message": error.message if error else "",
+                    }
+                )
+    if rows and not output.json:
+        _table(output, rows)
+    elif not output.json:
+        output.say(f"{run.id}: no episode failed.")
+    output.result(rows)
+
+
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A scenario file or gallery name; or an episode, `RUN/CONDITION/REPLICATE/EPISODE`."
+        ),
+    ],
+    graph: Annotated[bool, typer.Option("--graph", help="Print the graphs as Mermaid.")] = False,
+    store: StoreUrl = DEFAULT_URL,
+    set_: Settings = None,
+    role: Roles = None,
+    json: JsonFlag = False,
+) -> None:
+    """Show a scenario as it is resolved, its graphs, or an episode's transcript."""
+    output = Output(json)
+    if not graph and _is_episode(name):
+        return _transcript(name, store, output)
+    from docendo.graphs.mermaid import to_mermaid
+    from docendo.runtime.study import graph_of
+    from docendo.scenarios.export import export_yaml
+
+    loaded = load(name, set_, role)
+    if not graph:
+        text = export_yaml(loaded)
+        output.say(text)
+        return output.result({"name": loaded.scenario.name, "digest": loaded.digest, "yaml": text})
+    graphs = {
+        p.id: to_mermaid(graph_of(loaded.scenario, p)) for p in loaded.scenario.plan if p.kind != "rest"
+    }
+    for phase, text in graphs.items():
+        output.say(f"%% {phase}\n{text}")
+    return output.result(graphs)
+
+
+def _is_episode(name: str) -> bool:
+    return name.count("/") >= 4 and not Path(name).exists()
+
+
+def _transcript(name: str, url: str, output: Output) -> None:
+    """What was said, decided, spent and judged in one episode."""
+    run, condition, replicate, key = name.split("/", 3)
+    with open_store(url, create=False, readonly=True) as opened:
+        record = opened.run(run)
+        if not replicate.isdigit():
+            raise UsageError(
+                f"`{replicate}` is not a replicate", suggestion="Write RUN/CONDITION/REPLICATE/EPISODE."
+            )
+        for episode in opened.episodes(record.id, condition, int(replicate)):
+            if episode.key == key:
+                events = opened.events(episode.id)
+                break
+        else:
+            raise UsageError(
+                f"{record.id} has no episode `{key}` in condition `{condition}`, replicate {replicate}",
+                suggestion="`docendo export --to jsonl` lists all episodes.",
+            )
+    from docendo.runtime.cli.transcript import lines_of
+
+    for line in lines_of(events):
+        output.say(line)
+    output.result([e.model_dump(mode="json") for e in events])
+
+
+def report(
+    name: RunName = "latest",
+    store: StoreUrl = DEFAULT_URL,
+    measure: Annotated[list[str] | None, typer.Option(help="Only these measures. Repeatable.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    json: JsonFlag = False,
+) -> None:
+    """What a run found: means with intervals, differences to the baseline, what is missing."""
+    from docendo.runtime.report import build_report, render_markdown, render_table
+
+    output = Output(json)
+    with open_store(store, create=False, readonly=True) as opened:
+        found = build_report(opened, name, measures=tuple(measure or ()))
+    if markdown and not json:
+        typer.echo(render_markdown(found))
+    elif not json:
+        render_table(found, output.out)
+    output.result(found.model_dump(mode="json"), found.warnings)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="RUN or RUN:CONDITION (a condition's id or label).")],
+    second: Annotated[str, typer.Argument(help="RUN or RUN:CONDITION.")],
+    measure: Annotated[list[str] | None, typer.Option(help="Only these measures. Repeatable.")] = None,
+    store: StoreUrl = DEFAULT_URL,
+    json: JsonFlag = False,
+) -> None:
+    """Compare two conditions, paired by item, student and replicate."""
+    from docendo.runtime.report import compare as compare_conditions
+    from docendo.runtime.report import render_comparison
+
+    output = Output(json)
+    with open_store(store, create=False, readonly=True) as opened:
+        found = compare_conditions(opened, first, second, measures=tuple(measure or ()))
+    if not json:
+        render_comparison(found, output.out)
+    output.result(found.model_dump(mode="json"), found.warnings)
+
+
+def export(
+    out: Annotated[Path, typer.Argument(help="File to write (a folder for csv and parquet).")],
+    name: Annotated[str, typer.Option("--run", help="Which run.")] = "latest",
+    to: Annotated[
+        Literal["jsonl", "csv", "parquet", "sft", "preference", "config"], typer.Option(help="Format.")
+    ] = "jsonl",
+    force: Annotated[bool, typer.Option(help="Write over what is there.")] = False,
+    store: StoreUrl = DEFAULT_URL,
+    json: JsonFlag = False,
+) -> None:
+    """Write a run's episodes, tables, training data or scenario to a file."""
+    from docendo.runtime.export import export as export_run
+
+    output = Output(json)
+    with open_store(store, create=False, readonly=True) as opened:
+        written = export_run(opened, name, to, out, force=force)
+    output.say(f"Wrote {written.rows} rows to {out}.")
+    output.result({"out": str(out), "rows": written.rows})

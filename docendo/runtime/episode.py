@@ -1,0 +1,468 @@
+"""One episode: the actor that a graph hands its nodes to.
+
+The graph says who acts next; the episode performs it. For each act it builds the view, charges the ledger,
+performs the act, delivers the message (possibly distorted, in a control), and lets the typed payload decide
+what the laboratory does: answers are graded, beliefs recorded, memories changed, decisions kept for the
+edges to read. Everything is an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from docendo.agents.act import ACTS, Act, Ask, Performed, perform
+from docendo.agents.participant import Participant, Situation, build_view
+from docendo.agents.payload import Answer, Belief, Decision, Diagnosis, Payload, Remembered, Verdict
+from docendo.agents.policy import Choice
+from docendo.agents.port import GenerateReply, ModelPort, Origin, Sampling, ScoreReply
+from docendo.agents.view import View
+from docendo.errors import EpisodeFailure
+from docendo.events import (
+    BeliefEvent,
+    CallEvent,
+    DecisionEvent,
+    GradeEvent,
+    MemoryEvent,
+    MessageEvent,
+    SpendEvent,
+)
+from docendo.graphs.actor import Branch
+from docendo.memory.record import Evidence
+from docendo.messages import Message
+from docendo.runtime.distortion import distort
+from docendo.runtime.ledger import Ledger
+from docendo.runtime.metered import MeteredPort
+from docendo.runtime.minds.population import describe_mind
+from docendo.runtime.recorder import Recorder
+from docendo.runtime.seed import derive_seed
+from docendo.scenarios.grader import grade
+from docendo.scenarios.item import Item
+from docendo.scenarios.schema import NodeSpec
+
+__all__ = ["Episode", "EpisodeKey", "Laboratory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeKey:
+    """Which episode of a lesson this is; its text is stable under changes elsewhere in the scenario."""
+
+    index: int
+    """Zero-based place of the phase in the plan."""
+    phase: str
+    round: int
+    item: str
+    student: str
+
+    def __str__(self) -> str:
+        return f"{self.index}:{self.phase}/{self.round}/{self.item}/{self.student}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Laboratory:
+    """What all episodes of a lesson share and none may change."""
+
+    port: ModelPort
+    seed: int
+    condition: str
+    replicate: int
+    sampling: Mapping[str, Sampling]
+    """Agent group -> how its model draws."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the phase."""
+    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Axis -> names, for fan-out."""
+    decoys: Mapping[str, Item] = field(default_factory=dict)
+    """Item -> another item of the phase, whose explanation is irrelevant to it."""
+
+
+@dataclass
+class Episode:
+    """State of one episode while it runs."""
+
+    lab: Laboratory
+    key: EpisodeKey
+    item: Item
+    agents: dict[str, Participant]
+    """By name; replaced here as memories change."""
+    ledger: Ledger
+    shared: Ledger
+    """The phase's account, for units that all its episodes share."""
+    recorder: Recorder = field(default_factory=Recorder)
+    choice: Choice | None = None
+    """What the phase's policy decided about this item."""
+    policy: str = ""
+    reasons: Mapping[str, Any] = field(default_factory=dict)
+    purpose: Literal["act", "probe"] = "act"
+    spoken: list[tuple[int, str, Message]] = field(default_factory=list)
+    """(turn, branch, message) in order of arrival."""
+    latest: dict[str, dict[str, Payload]] = field(default_factory=dict)
+    """Branch -> scope name -> last payload."""
+
+    # --- the graph's side ---------------------------------------------------------------------------------
+
+    async def act(self, node: str, spec: NodeSpec, *, turn: int, branch: Branch) -> None:
+        """Perform one node; see `docendo.graphs.actor.Actor`."""
+        group, _, name = spec.do.partition(".")
+        agent = self.participant(group, branch)
+        self._charge(spec, turn, str(branch), agent.name, name)
+        await self.perform(agent, name, params=spec.params, turn=turn, branch=branch)
+
+    def scope(self, branch: Branch) -> Mapping[str, Any]:
+        """What edge conditions can read."""
+        found: dict[str, Any] = dict.fromkeys(("decision", "answer", "belief", "verdict", "message", "grade"))
+        text = str(branch)
+        for place, payloads in self.latest.items():
+            if _leads_to(place, text):
+                found |= payloads
+        heard = self.heard(text)
+        balance = self.ledger.balance() | self.shared.balance()
+        return found | {
+            "message": heard[-1] if heard else None,
+            "turn": len({t for t, _, _ in self.spoken}),
+            "budget": balance,
+            "params": dict(self.lab.params),
+        }
+
+    def members(self, axis: str, branch: Branch) -> Sequence[str]:
+        """Whom to fan out over."""
+        return self.lab.members.get(axis, ())
+
+    # --- acting -------------------------------------------------------------------------------------------
+
+    def participant(self, group: str, branch: Branch) -> Participant:
+        """The agent that acts here for `group`, an agent's name or a role: the branch's student, the
+        episode's, or the only one."""
+        for name in (branch.get("students"), self.key.student):
+            if name in self.agents and group in (self.agents[name].group, self.agents[name].role):
+                return self.agents[name]
+        named = [a for a in self.agents.values() if a.group == group]
+        return (named or [a for a in self.agents.values() if a.role == group])[0]
+
+    def heard(self, branch: str) -> tuple[Message, ...]:
+        """Messages that were said on the way to `branch`, in order; after a join, those of all branches."""
+        on_path = [s for s in self.spoken if _leads_to(s[1], branch) or _leads_to(branch, s[1])]
+        return tuple(m for _, _, m in sorted(on_path, key=lambda s: (s[0], s[1])))
+
+    async def perform(
+        self,
+        agent: Participant,
+        name: str,
+        *,
+        params: Mapping[str, Any],
+        turn: int,
+        branch: Branch,
+        belief: Mapping[str, Any] | None = None,
+        evidence: Sequence[Evidence] = (),
+    ) -> tuple[Performed, View]:
+        """Let `agent` do the act `name`, and record all that follows from it."""
+        act = ACTS.get(f"{agent.role}.{name}")
+        view = self.view(agent, act, branch, params=params, belief=belief, evidence=evidence)
+        port = MeteredPort(self.lab.port, self.ledger, self._token_units(agent))
+        ask = self.asking(agent, act, turn, branch, port)
+        done = await perform(act, view, ask)
+        self._note_calls(agent, act, done.replies, turn, branch, repairable=True)
+        said = await distort(self, agent, act, view, done, ask)
+        message = Message(
+            sender=agent.name,
+            recipients=() if act.to == "self" else ("*",),
+            kind=act.says,
+            act=name,
+            text=said,
+            payload=done.payload.model_dump(mode="json"),
+            turn=turn,
+            usage=done.usage,
+        )
+        self.spoken.append((turn, str(branch), message))
+        if self.purpose == "act":
+            self._note(MessageEvent, agent, act, turn, branch, message=message)
+        self._follow(agent, act, view, done, turn, branch)
+        return done, view
+
+    def view(
+        self,
+        agent: Participant,
+        act: Act,
+        branch: Branch,
+        *,
+        params: Mapping[str, Any],
+        belief: Mapping[str, Any] | None = None,
+        evidence: Sequence[Evidence] = (),
+    ) -> View:
+        """What `agent` may read now."""
+        shown = tuple(evidence)
+        if not shown and agent.student_model is not None:
+            shown = agent.student_model.shown(helped=False)
+        return build_view(
+            agent,
+            act,
+            Situation(
+                item=self.item,
+                messages=self.heard(str(branch)),
+                budget=self.ledger.balance() | self.shared.balance(),
+                evidence=shown,
+                belief=dict(belief) if belief is not None else self._decision(),
+                params={**self.lab.params, **params},
+            ),
+        )
+
+    def asking(self, agent: Participant, act: Act, turn: int, branch: Branch, port: ModelPort) -> Ask:
+        """How `agent` asks its model for `act`: seed, sampling and origin included."""
+        occurrence = sum(m.sender == agent.name and m.act == act.name for m in self.heard(str(branch)))
+        material: list[object] = [
+            self.lab.seed,
+            self.lab.replicate,
+            agent.name,
+            act.name,
+            self.item.id,
+            occurrence,
+        ]
+        if branch.axes:
+            material.append(branch)
+        return Ask(
+            port=port,
+            model=agent.spec.model,
+            sampling=self.lab.sampling[agent.group],
+            seed=derive_seed(*material),
+            template=agent.templates.get(act.name),
+            origin=Origin(
+                condition=self.lab.condition,
+                replicate=self.lab.replicate,
+                episode=str(self.key),
+                agent=agent.name,
+                act=act.name,
+                item=self.item.id,
+                turn=turn,
+            ),
+        )
+
+    def note_probe(
+        self, agent: Participant, act: str, replies: Sequence[GenerateReply | ScoreReply], turn: int
+    ) -> None:
+        """Record calls that were made to find something out, not to say it."""
+        for reply in replies:
+            self.recorder.add(
+                CallEvent,
+                turn=turn,
+                agent=agent.name,
+                act=act,
+                key=reply.key,
+                model=agent.spec.model,
+                purpose="probe",
+                operation="generate" if isinstance(reply, GenerateReply) else "score",
+            )
+
+    # --- what follows from an act ---------------------------------------------------------------------------
+
+    def _follow(
+        self, agent: Participant, act: Act, view: View, done: Performed, turn: int, branch: Branch
+    ) -> None:
+        payload = done.payload
+        place = self.latest.setdefault(str(branch), {})
+        match payload:
+            case Answer():
+                place["answer"] = payload
+                if agent.role == "student":
+                    self._grade(agent, act, view, payload, turn, branch)
+            case Belief() | Diagnosis():
+                place["belief"] = payload
+                self._believe(agent, act, payload, turn, branch)
+            case Decision():
+                place["decision"] = payload
+                self._note(
+                    DecisionEvent,
+                    agent,
+                    act,
+                    turn,
+                    branch,
+                    chosen=payload.move or payload.intervene,
+                    policy=payload.policy,
+                    score=payload.score,
+                    rank=payload.rank,
+                    reasons=payload.reasons,
+                )
+            case Verdict():
+                place["verdict"] = payload
+                self._note(
+                    DecisionEvent,
+                    agent,
+                    act,
+                    turn,
+                    branch,
+                    chosen=payload.accept,
+                    policy="critic",
+                    reasons={"reason": payload.reason},
+                )
+            case Remembered():
+                self._remember(agent, act, payload, turn, branch)
+            case _:
+                pass
+        if done.mind is not None and done.mind != agent.memory.mind:
+            self._replace(agent.name, mind=done.mind)
+            self._note(MemoryEvent, agent, act, turn, branch, slot="mind", change=describe_mind(done.mind))
+
+    def _grade(
+        self, agent: Participant, act: Act, view: View, payload: Answer, turn: int, branch: Branch
+    ) -> None:
+        verdict = grade(self.item, payload.answer)
+        attempt = sum(
+            m.sender == agent.name and "answer" in m.payload and m.kind == "attempt"
+            for m in self.heard(str(branch))
+        )
+        event = GradeEvent(
+            item=self.item.id,
+            student=agent.name,
+            answer=payload.answer,
+            correct=verdict.correct,
+            attempt=attempt - 1,
+            helped=bool([m for m in view.help if m.sender != agent.name]),
+            reason=verdict.reason,
+        )
+        self.latest[str(branch)]["grade"] = event  # type: ignore[assignment]
+        if self.purpose == "act":
+            self._note(GradeEvent, agent, act, turn, branch, **event.model_dump(exclude=_POSITION))
+
+    def _believe(
+        self, agent: Participant, act: Act, payload: Belief | Diagnosis, turn: int, branch: Branch
+    ) -> None:
+        student = self.participant_of_role("student", branch)
+        self.note_belief(agent, act.name, turn, branch, student, **payload.model_dump())
+
+    def note_belief(
+        self,
+        agent: Participant,
+        act: str,
+        turn: int,
+        branch: Branch,
+        student: Participant | None,
+        **fields: Any,
+    ) -> None:
+        """Record a belief, with the truth beside it where the student's mind is known."""
+        mind = student.memory.mind if student else None
+        self.recorder.add(
+            BeliefEvent,
+            turn=turn,
+            branch=str(branch),
+            agent=agent.name,
+            act=act,
+            item=self.item.id,
+            student=student.name if student else "",
+            truth=describe_mind(mind) if mind else {},
+            **fields,
+        )
+
+    def participant_of_role(self, role: str, branch: Branch) -> Participant | None:
+        """The agent of `role` that the branch is about, if there is one."""
+        return self.participant(role, branch) if any(a.role == role for a in self.agents.values()) else None
+
+    def _remember(self, agent: Participant, act: Act, payload: Remembered, turn: int, branch: Branch) -> None:
+        memory = agent.memory
+        if payload.demonstration is not None and memory.kind == "demonstrations":
+            self._replace(agent.name, memory=memory.add_demonstration(payload.demonstration))
+            change = payload.demonstration.model_dump(mode="json")
+            self._note(MemoryEvent, agent, act, turn, branch, slot="demonstrations", change=change)
+        elif payload.note is not None and memory.kind == "notes":
+            self._replace(agent.name, memory=memory.add_note(payload.note))
+            self._note(MemoryEvent, agent, act, turn, branch, slot="notes", change={"note": payload.note})
+
+    def _replace(self, name: str, *, memory: Any = None, mind: dict[str, Any] | None = None) -> None:
+        agent = self.agents[name]
+        memory = memory if memory is not None else agent.memory.with_mind(mind)
+        self.agents[name] = agent.remembering(memory)
+
+    def _charge(self, spec: NodeSpec, turn: int, branch: str, agent: str, act: str) -> None:
+        for unit, amount in spec.spends.items():
+            account = self.shared if unit in self.shared.limits else self.ledger
+            left = account.spend(unit, amount)
+            self.recorder.add(
+                SpendEvent,
+                turn=turn,
+                branch=branch,
+                agent=agent,
+                act=act,
+                unit=unit,
+                amount=amount,
+                bought=spec.do,
+                remaining=left if account is self.ledger else None,
+            )
+
+    def _token_units(self, agent: Participant) -> list[str]:
+        return [u for u in ("tokens", f"{agent.group}_tokens") if u in self.ledger.limits]
+
+    def _decision(self) -> dict[str, Any]:
+        if self.choice is None:
+            return {}
+        chosen = self.choice
+        return {
+            "intervene": chosen.chosen,
+            "policy": self.policy,
+            "score": chosen.score,
+            "rank": chosen.rank,
+            "reasons": dict(self.reasons),
+        }
+
+    def _note_calls(
+        self,
+        agent: Participant,
+        act: Act,
+        replies: Sequence[GenerateReply],
+        turn: int,
+        branch: Branch,
+        *,
+        repairable: bool,
+    ) -> None:
+        if self.purpose == "probe":
+            return self.note_probe(agent, act.name, replies, turn)
+        for number, reply in enumerate(replies):
+            self._note(
+                CallEvent,
+                agent,
+                act,
+                turn,
+                branch,
+                key=reply.key,
+                model=agent.spec.model,
+                operation="generate",
+                purpose="repair" if repairable and number else "act",
+            )
+        return None
+
+    def _note(
+        self, kind: Any, agent: Participant, act: Act, turn: int, branch: Branch, **fields: Any
+    ) -> None:
+        self.recorder.add(kind, turn=turn, branch=str(branch), agent=agent.name, act=act.name, **fields)
+
+
+_POSITION = {"turn", "branch", "n", "agent", "act", "kind"}
+
+
+def _leads_to(place: str, branch: str) -> bool:
+    """Whether the branch called `branch` goes through `place`."""
+    return not place or branch == place or branch.startswith(place + "/")
+
+
+def scratch(episode: Episode) -> Episode:
+    """A copy of `episode` to try things out in: same item, agents and recorder, nothing said, nothing charged."""
+    return replace(
+        episode,
+        agents=dict(episode.agents),
+        ledger=Ledger({}),
+        shared=Ledger({}),
+        purpose="probe",
+        spoken=[],
+        latest={},
+        choice=None,
+    )
+
+
+def require_agent(agents: Mapping[str, Participant], role: str) -> Participant:
+    """The first agent of `role`.
+
+    Raises:
+        EpisodeFailure: The scenario has none; validation prevents this.
+    """
+    for agent in agents.values():
+        if agent.role == role:
+            return agent
+    raise EpisodeFailure("crash", f"this step needs a {role} and the scenario has none")

@@ -1,0 +1,184 @@
+"""Training data from what happened after explanations, in the conversational formats of TRL.
+
+An explanation is judged by the student's next answer: it is *good* when that is right, and *bad* when it is
+wrong. Good ones become supervised examples, twice: the teacher's call that wrote it, and the student's call
+that answered after it. For preferences, a good and a bad explanation of the very same prompt make a pair.
+Controls are left out, because what they deliver is not what the model wrote; so are calls whose output needed
+a repair, and answers of episodes that failed. Columns beside TRL's own say where an example comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from docendo.events import CallEvent, Event, GradeEvent, MessageEvent
+from docendo.runtime.store.reads import StoreReader
+from docendo.runtime.store.records import CallRecord, EpisodeRecord
+
+__all__ = ["preference_pairs", "successful_conversations"]
+
+HELP = frozenset({"explanation", "hint", "correction"})
+Chat = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Helped:
+    """An explanation, the call that wrote it, and the answer after it."""
+
+    episode: EpisodeRecord
+    explained: CallEvent
+    answered: CallEvent | None
+    grade: GradeEvent
+    before: bool | None
+    """Whether the student's answer before the help was right; `None` where there was none."""
+
+    @property
+    def good(self) -> bool:
+        return bool(self.grade.correct)
+
+    @property
+    def effect(self) -> str:
+        """From the answer before to the answer after."""
+        if self.before is None:
+            return "right" if self.good else "wrong"
+        if self.good:
+            return "kept" if self.before else "rectified"
+        return "broken" if self.before else "left"
+
+    def source(self, event: CallEvent) -> dict[str, Any]:
+        """Where it comes from."""
+        lesson = self.episode.lesson
+        return {
+            "run": lesson.run,
+            "condition": lesson.condition,
+            "replicate": lesson.replicate,
+            "episode": self.episode.key,
+            "item": self.grade.item,
+            "student": self.grade.student,
+            "agent": event.agent,
+            "act": event.act,
+            "model": event.model,
+            "call": event.key,
+            "effect": self.effect,
+        }
+
+
+def successful_conversations(store: StoreReader, run_id: str) -> Iterator[dict[str, Any]]:
+    """`{"messages": [...]}` of every explanation after which the student was right, and of that answer.
+
+    `spans` lists the kinds of origin that the prompt mixes (such as `gold`), for filtering.
+    """
+    for helped in _all_helped(store, run_id):
+        if not helped.good:
+            continue
+        for event in (helped.explained, helped.answered):
+            call = store.calls([event.key]).get(event.key) if event else None
+            if event is not None and call is not None and (chat := _conversation(call)) is not None:
+                yield {
+                    "messages": chat,
+                    "agent": event.agent,
+                    "spans": _origins(call),
+                    "source": helped.source(event),
+                }
+
+
+@dataclass
+class _Group:
+    """Explanations to one prompt: digest of the text -> one example. Texts stay in the journal."""
+
+    good: dict[str, _Helped] = field(default_factory=dict)
+    bad: dict[str, _Helped] = field(default_factory=dict)
+
+
+def preference_pairs(store: StoreReader, run_id: str) -> Iterator[dict[str, Any]]:
+    """`{"prompt", "chosen", "rejected"}` pairs of explanations to the same prompt about the same item.
+
+    A text that helped one student and failed another is in no pair. Every text is used at least once, and no
+    more often than pairing the smaller side round the larger needs.
+    """
+    groups: dict[str, _Group] = {}
+    for helped in _all_helped(store, run_id):
+        call = store.calls([helped.explained.key]).get(helped.explained.key)
+        chat = None if call is None else _conversation(call)
+        if chat is not None:
+            prompt, text = _digest([helped.grade.item, chat[:-1]]), _digest(chat[-1])
+            group = groups.setdefault(prompt, _Group())
+            (group.good if helped.good else group.bad).setdefault(text, helped)
+    for group in groups.values():
+        good = [h for text, h in group.good.items() if text not in group.bad]
+        bad = [h for text, h in group.bad.items() if text not in group.good]
+        for index in range(max(len(good), len(bad)) if good and bad else 0):
+            yield _pair(store, good[index % len(good)], bad[index % len(bad)])
+
+
+def _pair(store: StoreReader, good: _Helped, bad: _Helped) -> dict[str, Any]:
+    calls = store.calls([good.explained.key, bad.explained.key])
+    chosen, rejected = (_conversation(calls[h.explained.key]) or [] for h in (good, bad))
+    return {
+        "prompt": chosen[:-1],
+        "chosen": chosen[-1:],
+        "rejected": rejected[-1:],
+        "spans": _origins(calls[good.explained.key]),
+        "source_chosen": good.source(good.explained),
+        "source_rejected": bad.source(bad.explained),
+    }
+
+
+def _all_helped(store: StoreReader, run_id: str) -> Iterator[_Helped]:
+    controls = {c.id for c in store.conditions(run_id) if c.control}
+    for episode in store.episodes(run_id):
+        if episode.lesson.condition not in controls and episode.outcome != "failed":
+            yield from _helped(episode, store.events(episode.id))
+
+
+def _helped(episode: EpisodeRecord, events: Sequence[Event]) -> Iterator[_Helped]:
+    """Every help message of an episode that a model wrote, with the first graded answer after it."""
+    for event in events:
+        if not isinstance(event, MessageEvent) or event.message.kind not in HELP:
+            continue
+        explained = _call_of(event.turn, event.branch, event.agent, events)
+        grades = [g for g in events if isinstance(g, GradeEvent) and g.branch in {event.branch, ""}]
+        after = next((g for g in grades if g.helped and g.position > event.position), None)
+        if explained is None or after is None or after.correct is None:
+            continue
+        before = [g for g in grades if g.student == after.student and g.position < event.position]
+        answered = _call_of(after.turn, after.branch, after.agent, events)
+        yield _Helped(episode, explained, answered, after, before[-1].correct if before else None)
+
+
+def _call_of(turn: int, branch: str, agent: str, events: Sequence[Event]) -> CallEvent | None:
+    """The one model call of an act; `None` where it took a repair or asked no model."""
+    calls = [
+        e
+        for e in events
+        if isinstance(e, CallEvent)
+        and (e.turn, e.branch, e.agent) == (turn, branch, agent)
+        and e.operation == "generate"
+        and e.purpose != "probe"
+    ]
+    return calls[0] if len(calls) == 1 else None
+
+
+def _conversation(call: CallRecord) -> Chat | None:
+    """The prompt and the first completion as chat messages; a begun assistant message is continued."""
+    completions = (call.result.reply or {}).get("completions")
+    if not completions:
+        return None
+    chat = [{"role": m.role, "content": m.text} for m in call.prompt]
+    text = str(completions[0]["text"])
+    if chat and chat[-1]["role"] == "assistant":
+        text = chat.pop()["content"] + text
+    return [*chat, {"role": "assistant", "content": text}]
+
+
+def _origins(call: CallRecord) -> list[str]:
+    return sorted({span.provenance for message in call.prompt for span in message.spans})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(orjson.dumps(value)).hexdigest()

@@ -1,0 +1,362 @@
+"""One lesson: a condition and a replicate, carried through the plan.
+
+Phases run in order. Inside a phase all episodes run at once (`order: parallel`), each on its own fork of
+the agents' memories, and what they added is merged in item order afterwards; or one after the other
+(`order: sequential`), each on what the one before left. A teach phase first lets its policy look at every
+item, ranks them, and then runs its graph with the choice made: how the budget is spent never depends on
+which episode happened to be faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from docendo.agents.participant import Participant
+from docendo.agents.policy import POLICIES, Score, rank
+from docendo.agents.port import ModelPort
+from docendo.agents.prompt import PromptTemplate
+from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
+from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent
+from docendo.graphs.actor import Exhausted
+from docendo.graphs.compile import CompiledGraph
+from docendo.memory.state import MemoryState, merge
+from docendo.runtime.episode import Episode, EpisodeKey, Laboratory
+from docendo.runtime.ledger import Ledger
+from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
+from docendo.runtime.minds.population import describe_mind, rest
+from docendo.runtime.observation import absorb
+from docendo.runtime.rehearsal import BEFORE, ItemRehearsal
+from docendo.runtime.roster import make_roster, sampling_of
+from docendo.runtime.seed import derive_seed
+from docendo.scenarios.amount import amount_of
+from docendo.scenarios.item import Item
+from docendo.scenarios.items.allotment import Allotment
+from docendo.scenarios.schema import Phase, PolicySpec, Scenario, SkillModel
+
+__all__ = ["Finished", "Lesson", "LessonSetting"]
+
+SHARED_UNITS = ("interventions",)
+"""Units whose limit holds for a whole phase; every other unit is limited per episode."""
+
+T = TypeVar("T")
+
+Finished = Callable[[int, EpisodeTrace, float], Awaitable[None]]
+"""Called with (ordinal, trace, seconds) when an episode has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonSetting:
+    """What a lesson is given, ready to use."""
+
+    scenario: Scenario
+    condition: str
+    replicate: int
+    pools: Mapping[str, tuple[Item, ...]]
+    templates: dict[str, dict[str, PromptTemplate]]
+    graphs: Mapping[str, CompiledGraph]
+    """Phase id -> its graph."""
+    port: ModelPort
+    finished: Finished
+    base: Path = Path()
+
+
+@dataclass
+class Lesson:
+    """Runs one lesson; `run` gives its trace."""
+
+    setting: LessonSetting
+    agents: dict[str, Participant] = field(init=False)
+    allotment: Allotment = field(init=False)
+    traces: list[EpisodeTrace] = field(default_factory=list)
+    _ordinal: int = 0
+
+    def __post_init__(self) -> None:
+        s = self.setting
+        self.allotment = Allotment(s.pools, derive_seed(s.scenario.seed, s.replicate, "allotment"))
+        self.agents = make_roster(s.scenario, s.replicate, s.templates, self.allotment)
+
+    async def run(self) -> LessonTrace:
+        """Carry the lesson through its plan.
+
+        Raises:
+            InfrastructureError: A model or the store cannot be used at all.
+        """
+        for index, phase in enumerate(self.setting.scenario.plan):
+            before = {name: agent.memory for name, agent in self.agents.items()}
+            if phase.kind == "rest":
+                await self._rest(index, phase)
+            else:
+                await self._phase(index, phase)
+            self._reset(before, "phase")
+        return LessonTrace(
+            condition=self.setting.condition, replicate=self.setting.replicate, episodes=tuple(self.traces)
+        )
+
+    # --- phases -------------------------------------------------------------------------------------------
+
+    async def _phase(self, index: int, phase: Phase) -> None:
+        items = self._items(phase)
+        shared = Ledger(self._limits(phase, len(items) * len(self._students()), shared=True))
+        done: set[tuple[str, str]] = set()
+        for number in range(phase.rounds):
+            left = [
+                i for i in items if phase.rounds == 1 or any((i.id, s) not in done for s in self._students())
+            ]
+            episodes = self._episodes(index, phase, number, left, shared)
+            await self._choose(phase, episodes, shared, number)
+            done |= {
+                (e.key.item, e.key.student) for e in episodes if e.choice is not None and e.choice.chosen
+            }
+            await self._run_all(phase, episodes)
+            if phase.kind == "observe":
+                self.agents = absorb(phase, episodes, self.agents)
+            elif phase.kind == "teach" and phase.order == "parallel":
+                self._merge(episodes)
+
+    async def _rest(self, index: int, phase: Phase) -> None:
+        """Time passes: minds forget."""
+        scenario = self.setting.scenario
+        for name, agent in self.agents.items():
+            model = scenario.models[agent.spec.model]
+            if not isinstance(model, SkillModel) or agent.memory.mind is None:
+                continue
+            mind = rest(agent.memory.mind)
+            self.agents[name] = agent.remembering(agent.memory.with_mind(mind))
+            event = MemoryEvent(agent=name, act="rest", slot="mind", change=describe_mind(mind))
+            key = EpisodeKey(index=index, phase=phase.id, round=0, item="", student=name)
+            await self._finish(key, phase, [event, StopEvent(n=1, reason="end")], "end", "", 0.0)
+
+    def _items(self, phase: Phase) -> tuple[Item, ...]:
+        pool = phase.items or ("train" if phase.kind == "observe" else "test")
+        if phase.kind == "observe":
+            return self.allotment.take(
+                pool, phase.count or self._default_observations(), f"observe {phase.id}"
+            )
+        items = self.allotment.all(pool, "episodes")
+        return items[: phase.count] if phase.count else items
+
+    def _default_observations(self) -> int:
+        """Twice what a prompt shows, so that balancing has something to choose from."""
+        shown = [a.spec.student_model.demonstrations for a in self.agents.values() if a.spec.student_model]
+        return max(2 * max(shown, default=4), 1)
+
+    def _students(self) -> list[str]:
+        return [a.name for a in self.agents.values() if a.role == "student"] or [""]
+
+    def _limits(self, phase: Phase, n: int, *, shared: bool) -> dict[str, int]:
+        budget = self.setting.scenario.budget if phase.kind == "teach" else {}
+        return {u: amount_of(a, n) for u, a in budget.items() if (u in SHARED_UNITS) == shared}
+
+    def _episodes(
+        self, index: int, phase: Phase, number: int, items: Sequence[Item], shared: Ledger
+    ) -> list[Episode]:
+        s = self.setting
+        graph = s.graphs[phase.id].spec
+        per_student = not any("students" in edge.each for edge in graph.edges)
+        students = self._students() if per_student else [""]
+        lab = Laboratory(
+            port=s.port,
+            seed=s.scenario.seed,
+            condition=s.condition,
+            replicate=s.replicate,
+            params=phase.params,
+            sampling={g: sampling_of(a, s.scenario.models[a.model]) for g, a in s.scenario.agents.items()},
+            members={"students": self._students(), "items": [i.id for i in items]},
+            decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
+        )
+        return [
+            Episode(
+                lab=lab,
+                item=item,
+                agents=dict(self.agents),
+                shared=shared,
+                key=EpisodeKey(index=index, phase=phase.id, round=number, item=item.id, student=student),
+                ledger=Ledger(self._limits(phase, len(items), shared=False)),
+                policy=phase.policy.kind if phase.policy else "",
+            )
+            for item in items
+            for student in students
+        ]
+
+    # --- choosing -----------------------------------------------------------------------------------------
+
+    async def _choose(self, phase: Phase, episodes: Sequence[Episode], shared: Ledger, number: int) -> None:
+        """Let the policy score every item, rank, and give each episode its choice."""
+        node = next(
+            (n for n in self.setting.graphs[phase.id].spec.nodes.values() if "interventions" in n.spends),
+            None,
+        )
+        if phase.kind != "teach" or node is None:
+            return
+        spec = phase.policy or PolicySpec(kind="always")
+        policy = POLICIES.get(spec.kind)
+        budget = self._round_budget(phase, shared, number, len(episodes))
+        if budget == 0:  # nothing to choose, so nothing is asked
+            scores = [Score(None, {})] * len(episodes)
+        else:
+            scores = await _together(
+                self._score(policy.score, ItemRehearsal(e, spec, node, place), e, spec)
+                for place, e in enumerate(episodes)
+            )
+        for episode, score, choice in zip(
+            episodes, scores, rank([s.value for s in scores], budget, spec.order), strict=True
+        ):
+            episode.choice = choice
+            episode.reasons = score.reasons
+            episode.policy = spec.kind
+
+    def _round_budget(self, phase: Phase, shared: Ledger, number: int, n: int) -> int:
+        left = shared.remaining("interventions")
+        total = n if left is None else left
+        return total if phase.per_round is None else min(total, phase.per_round)
+
+    async def _score(
+        self,
+        score: Callable[[ItemRehearsal, PolicySpec], Awaitable[Score]],
+        rehearsal: ItemRehearsal,
+        episode: Episode,
+        spec: PolicySpec,
+    ) -> Score:
+        """One item's score; a failure is kept for the episode, and its item is not chosen."""
+        try:
+            return await score(rehearsal, spec)
+        except EpisodeFailure as failure:
+            _note_failure(episode, failure, BEFORE)
+            return Score(None, {"failure": failure.kind})
+
+    # --- running ------------------------------------------------------------------------------------------
+
+    async def _run_all(self, phase: Phase, episodes: Sequence[Episode]) -> None:
+        first = self._ordinal
+        self._ordinal += len(episodes)
+        if phase.order == "parallel":
+            traces = await _together(self._run_one(first + i, phase, e) for i, e in enumerate(episodes))
+        else:
+            traces = []
+            for i, episode in enumerate(episodes):
+                episode.agents = dict(self.agents)
+                traces.append(await self._run_one(first + i, phase, episode))
+                if phase.kind == "teach":
+                    self._merge([episode])
+        self.traces.extend(traces)
+
+    async def _run_one(self, ordinal: int, phase: Phase, episode: Episode) -> EpisodeTrace:
+        started = time.perf_counter()
+        graph = self.setting.graphs[phase.id]
+        failure = next((e.failure for e in episode.recorder.events if isinstance(e, ErrorEvent)), "")
+        reason, detail, turns = "failed", "", 0
+        if not failure:
+            try:
+                outcome = await graph.run(episode)
+                reason, detail, turns = outcome.reason, outcome.detail, outcome.turns
+            except Exhausted as exhausted:
+                reason, detail = "budget", exhausted.unit
+            except InfrastructureError:
+                raise
+            except EpisodeFailure as error:
+                failure = _note_failure(episode, error, len(episode.spoken))
+            except DocendoError:
+                raise
+            except Exception as error:  # a bug is one episode's failure, not the batch's
+                failure = _note_failure(
+                    episode, EpisodeFailure("crash", repr(error)), len(episode.spoken), error
+                )
+        episode.recorder.add(
+            StopEvent, turn=max(turns, len(episode.spoken)) + 1, reason=reason, detail=detail
+        )
+        seconds = time.perf_counter() - started
+        return await self._finish(
+            episode.key, phase, episode.recorder.sorted(), reason, failure, seconds, ordinal
+        )
+
+    async def _finish(
+        self,
+        key: EpisodeKey,
+        phase: Phase,
+        events: Sequence[EventBase],
+        outcome: str,
+        failure: str,
+        seconds: float,
+        ordinal: int | None = None,
+    ) -> EpisodeTrace:
+        trace = EpisodeTrace(
+            key=str(key),
+            phase=phase.id,
+            phase_kind=phase.kind,
+            round=key.round,
+            item=key.item,
+            student=key.student,
+            outcome=outcome,
+            failure=failure,
+            events=tuple(events),  # type: ignore[arg-type]
+        )
+        if ordinal is None:
+            ordinal = self._ordinal
+            self._ordinal += 1
+            self.traces.append(trace)
+        await self.setting.finished(ordinal, trace, seconds)
+        return trace
+
+    # --- memory -------------------------------------------------------------------------------------------
+
+    def _merge(self, episodes: Sequence[Episode]) -> None:
+        """Keep what agents with a lasting memory have added, in item order."""
+        for name, agent in self.agents.items():
+            if agent.spec.memory.reset == "episode":
+                continue
+            forks = [
+                _with_transcript(e, name)
+                for e in episodes
+                if e.key.student in ("", name) or agent.role != "student"
+            ]
+            self.agents[name] = agent.remembering(merge(agent.memory, forks))
+
+    def _reset(self, before: Mapping[str, MemoryState], scope: str) -> None:
+        for name, agent in self.agents.items():
+            if agent.spec.memory.reset == scope and agent.role == "student":
+                self.agents[name] = agent.remembering(before[name])
+
+
+def _with_transcript(episode: Episode, name: str) -> MemoryState:
+    memory = episode.agents[name].memory
+    if memory.kind != "transcript":
+        return memory
+    return memory.add_transcript(m for m in episode.heard("") if m.readable_by(name))
+
+
+def _note_failure(
+    episode: Episode, failure: EpisodeFailure, turn: int, error: BaseException | None = None
+) -> str:
+    """Record why the episode failed; gives the kind of failure."""
+    detail = failure.suggestion
+    if error is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        detail = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+    episode.recorder.add(
+        ErrorEvent,
+        turn=turn,
+        agent=failure.where.agent or "",
+        act=failure.where.act or "",
+        failure=failure.kind,
+        message=failure.message,
+        detail=detail,
+    )
+    return failure.kind
+
+
+async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
+    """All results in order; the first exception cancels the rest and is raised."""
+    tasks = [asyncio.ensure_future(w) for w in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

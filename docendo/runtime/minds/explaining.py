@@ -1,0 +1,81 @@
+"""How an expert words an explanation, within the room that it has.
+
+Arithmetic: every step of its own solution can be spelled out (rule and fact) or written as a bare equation.
+While room remains, steps are spelled out in order of priority, then the others follow as equations: a long
+explanation spells out everything, a short one what comes first. Other items: the sentences of the solution,
+as many as fit, or a version of it that leads elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from docendo.runtime.minds.world import World
+from docendo.scenarios.arithmetic import Solution, Step
+from docendo.scenarios.grader import labels
+from docendo.scenarios.item import Item
+
+__all__ = ["corrupted", "first_sentences", "spelled_out"]
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def spelled_out(
+    solution: Solution, priority: Callable[[Step], float], *, room: int, steps: int | None = None
+) -> str:
+    """Worked steps in the order of working, at most `room` words, at most `steps` of them spelled out.
+
+    Args:
+        solution: What is explained.
+        priority: Steps with higher values are spelled out first; equal ones in the order of working.
+        room: Words.
+        steps: Most steps in full; `None` for as many as fit.
+    """
+    order = sorted(range(len(solution.steps)), key=lambda i: (-priority(solution.steps[i]), i))
+    limit = len(order) if steps is None else steps
+    chosen: dict[int, str] = {}
+    for i in order[:limit]:
+        room = _put(chosen, i, solution.steps[i].text, room)
+    for i, step in enumerate(solution.steps):
+        if i not in chosen and step.equation:
+            room = _put(chosen, i, f"{step.equation}.", room)
+    return "\n".join(chosen[i] for i in sorted(chosen))
+
+
+def _put(chosen: dict[int, str], place: int, text: str, room: int) -> int:
+    """Add `text` if it fits; the room that is left."""
+    cost = len(text.split())
+    if cost > room:
+        return room
+    chosen[place] = text
+    return room - cost
+
+
+def first_sentences(text: str, *, room: int, steps: int | None = None) -> str:
+    """As many whole sentences from the start as `room` words and the limit `steps` allow."""
+    kept: list[str] = []
+    for sentence in _SENTENCE.split(text.strip())[:steps]:
+        room -= len(sentence.split())
+        if room < 0:
+            break
+        kept.append(sentence)
+    return " ".join(kept)
+
+
+def corrupted(item: Item, wrong: str, world: World) -> str:
+    """The item's solution, changed so that it leads to the answer `wrong`.
+
+    Yes or no: its last sentence is denied. A number or choice: the right one is replaced, or the wrong
+    one concluded where the solution does not name it.
+    """
+    if item.kind == "yes_no":
+        *before, last = _SENTENCE.split(item.solution.strip())
+        return " ".join([*before, f"It is not the case that {last}"]) if last else ""
+    right = world.gold(item)
+    if item.kind == "choice":
+        options = dict(zip(labels(item.options), item.options, strict=True))
+        right, wrong = options.get(right, right), options.get(wrong, wrong)
+    pattern = re.compile(rf"(?<![\w.,]){re.escape(right)}(?!\w|[.,]\d)", re.IGNORECASE)
+    changed, count = pattern.subn(lambda _: wrong, item.solution)
+    return changed if count else f"{item.solution} That makes {wrong}.".strip()

@@ -1,0 +1,89 @@
+"""What agents take away from an observe phase.
+
+Every answer of the student becomes `Evidence`: unaided ones for the pre-intervention prompt of the mental
+model, ones after help for the post-intervention prompt (D_sim in Saha et al. 2023). With
+`params: {keep: rectified}` the items on which help turned a wrong answer right become the teacher's
+demonstrations instead (D_ToM, personalised explaining, RQ3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from docendo.agents.participant import Participant
+from docendo.events import GradeEvent
+from docendo.memory.record import Demonstration, Evidence
+from docendo.runtime.episode import Episode
+from docendo.scenarios.schema import Phase
+
+__all__ = ["absorb", "evidence_of"]
+
+
+def evidence_of(episode: Episode) -> Iterator[Evidence]:
+    """What an onlooker saw of the student in `episode`."""
+    said = episode.heard("")
+    help_text = next(
+        (m.text for m in said if m.kind == "explanation" and m.sender != episode.key.student), ""
+    )
+    explanations = [m.payload.get("explanation", "") for m in said if m.kind == "attempt"]
+    for event in episode.recorder.sorted():
+        if not isinstance(event, GradeEvent) or event.answer is None:
+            continue
+        item = episode.item
+        yield Evidence(
+            item=item.id,
+            question=item.question,
+            options=item.options,
+            skills=item.skills,
+            correct_answer=item.answer,
+            student=event.student,
+            student_answer=event.answer,
+            correct=event.correct,
+            student_explanation=explanations[event.attempt] if event.attempt < len(explanations) else "",
+            help=help_text if event.helped else "",
+        )
+
+
+def absorb(
+    phase: Phase, episodes: Sequence[Episode], agents: dict[str, Participant]
+) -> dict[str, Participant]:
+    """The agents after having observed `episodes`."""
+    seen = [e for episode in episodes for e in evidence_of(episode)]
+    if phase.params.get("keep") == "rectified":
+        return _keep_rectified(seen, agents)
+    for agent in agents.values():
+        if agent.student_model is not None:
+            for evidence in seen:
+                agent.student_model.observe(evidence)
+    return agents
+
+
+def _keep_rectified(seen: Sequence[Evidence], agents: dict[str, Participant]) -> dict[str, Participant]:
+    """Give teachers the items on which help rectified the student, as many as their memory holds."""
+    before = {(e.item, e.student): e for e in seen if not e.help}
+    rectified = [
+        e
+        for e in seen
+        if e.help
+        and e.correct
+        and (first := before.get((e.item, e.student))) is not None
+        and first.student_answer != e.student_answer
+    ]
+    kept = dict(agents)
+    for name, agent in agents.items():
+        if agent.role != "teacher" or agent.memory.kind != "demonstrations":
+            continue
+        size = agent.memory.size if agent.memory.size is not None else len(rectified)
+        memory = agent.memory.model_copy(update={"demonstrations": ()})
+        for e in rectified[:size]:
+            memory = memory.add_demonstration(
+                Demonstration(
+                    item=e.item,
+                    question=e.question,
+                    options=e.options,
+                    explanation=e.help,
+                    answer=e.correct_answer,
+                )
+            )
+        kept[name] = agent.remembering(memory)
+    return kept

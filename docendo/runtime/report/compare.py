@@ -1,0 +1,159 @@
+"""Compares any two conditions, of one run or of two, matched on (phase, round, item, student, replicate)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from docendo.errors import UnknownNameError, UsageError, did_you_mean
+from docendo.runtime.measures.statistics import Sample, estimate, seed_of
+from docendo.runtime.report.analysis import EMPTY, compare_arms
+from docendo.runtime.report.build import measure_called, measures_of, samples_of
+from docendo.runtime.report.design import Arm, arms_of
+from docendo.runtime.report.model import Interval, Paired
+from docendo.runtime.store.reads import StoreReader
+from docendo.runtime.store.records import RunRecord
+
+__all__ = ["Compared", "Comparison", "Side", "compare", "condition_called"]
+
+
+class Side(BaseModel):
+    """One of the two."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    run_name: str
+    condition: str
+    label: str
+
+
+class Compared(BaseModel):
+    """One measure of both."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: Interval
+    second: Interval
+    difference: Paired
+    """First minus second."""
+    verdict: str
+
+
+class Comparison(BaseModel):
+    """Two conditions against each other: the data of `docendo compare --json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    first: Side
+    second: Side
+    measures: dict[str, Compared]
+    warnings: list[str]
+
+
+def compare(
+    store: StoreReader, run_a: str, run_b: str = "", *, condition_a: str = "", condition_b: str = "",
+    measures: Sequence[str] = (),
+) -> Comparison:  # fmt: skip
+    """Paired differences between two conditions, first minus second.
+
+    Args:
+        store: Where both runs are.
+        run_a: The first run: id, beginning of an id, name, or `latest`.
+        run_b: The second run; the first one again when empty.
+        condition_a: Id, label or values of the condition (`random, 20%`); may be left out where there is one.
+        condition_b: The same of the second.
+        measures: Names; by default those that both scenarios have.
+
+    Raises:
+        UnknownNameError: No such run, condition or measure.
+        UsageError: A condition must be named, or both sides are the same.
+    """
+    first, second = store.run(run_a), store.run(run_b or run_a)
+    left, right = condition_called(store, first, condition_a), condition_called(store, second, condition_b)
+    if (first.id, left.id) == (second.id, right.id):
+        raise UsageError(
+            f"both sides are condition `{left.label}` of run `{first.id}`",
+            suggestion="Name two conditions, or two runs.",
+        )
+    names = measures_of(store, first, measures)
+    if not measures:
+        names = [name for name in names if name in measures_of(store, second, ())]
+    if left.label == right.label:
+        left_arm, right_arm = (
+            Arm(id=f"{run.id}/{arm.id}", coordinates={"run": run.id, **arm.coordinates}, control=arm.control)
+            for run, arm in ((first, left), (second, right))
+        )
+    else:
+        left_arm = Arm(id=f"{first.id}/{left.id}", coordinates=left.coordinates, control=left.control)
+        right_arm = Arm(id=f"{second.id}/{right.id}", coordinates=right.coordinates, control=right.control)
+    digest = f"{store.run_digest(first.id)} {store.run_digest(second.id)}"
+    compared = {
+        name: _measure(
+            name, left_arm, right_arm, samples_of(store, first.id, name).get(left.id, EMPTY),
+            samples_of(store, second.id, name).get(right.id, EMPTY), digest,
+        )
+        for name in names
+    }  # fmt: skip
+    return Comparison(
+        first=Side(run=first.id, run_name=first.name, condition=left.id, label=left_arm.label),
+        second=Side(run=second.id, run_name=second.name, condition=right.id, label=right_arm.label),
+        measures=compared,
+        warnings=_warnings(first, second, compared),
+    )
+
+
+def condition_called(store: StoreReader, run: RunRecord, name: str) -> Arm:
+    """The condition with this id, label, control or beginning of an id.
+
+    Raises:
+        UnknownNameError: None or several fit.
+        UsageError: No name was given and the run has several.
+    """
+    arms = arms_of(store.conditions(run.id))
+    labels = ", ".join(f"`{arm.label}`" for arm in arms[:12])
+    if not name:
+        if len(arms) == 1:
+            return arms[0]
+        raise UsageError(
+            f"run `{run.id}` has {len(arms)} conditions; name one", suggestion=f"Conditions: {labels}."
+        )
+    wanted = name.replace(" ", "")
+    for fits in (
+        [arm for arm in arms if name == arm.id or wanted == arm.label.replace(" ", "")],
+        [arm for arm in arms if name == arm.control],
+        [arm for arm in arms if arm.id.startswith(name)],
+    ):
+        if len(fits) == 1:
+            return fits[0]
+    hint = did_you_mean(name, [arm.label for arm in arms])
+    raise UnknownNameError(
+        f"no single condition of run `{run.id}` fits `{name}`", suggestion=hint or f"Conditions: {labels}."
+    )
+
+
+def _measure(name: str, left: Arm, right: Arm, a: Sample, b: Sample, digest: str) -> Compared:
+    measure = measure_called(name)
+    paired, said = compare_arms(measure, left, right, {left.id: a, right.id: b}, digest)
+
+    def interval(arm: Arm, sample: Sample) -> Interval:
+        found = estimate(sample, seed_of(digest, name, arm.id), bounds=measure.bounds)
+        return Interval(mean=found.mean, low=found.low, high=found.high, n=found.n)
+
+    return Compared(
+        first=interval(left, a), second=interval(right, b), difference=paired, verdict=said.sentence
+    )
+
+
+def _warnings(first: RunRecord, second: RunRecord, compared: dict[str, Compared]) -> list[str]:
+    found = [
+        f"Run `{run.id}` is {run.status}: what it has not measured is not compared."
+        for run in {first.id: first, second.id: second}.values()
+        if run.status != "finished"
+    ]
+    if first.items_digest != second.items_digest:
+        found.append("The two runs were made with different items; only items with the same id are paired.")
+    if len(compared) > 1:
+        found.append(f"{len(compared)} measures are compared, each on its own: p is not corrected over them.")
+    return found

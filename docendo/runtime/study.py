@@ -1,0 +1,251 @@
+"""From a loaded scenario to a study that can be run: everything checked, nothing asked yet.
+
+`prepare` is where a scenario meets the registries of the upper layers: policies, measures, acts, graphs,
+student models, items, prompts, capabilities. All problems that it finds are reported at once. What it
+returns is plain data that any process can make again from the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from docendo.agents.act import ACTS, acts_of
+from docendo.agents.policy import POLICIES, Policy
+from docendo.agents.prompt import PromptTemplate
+from docendo.agents.theory_of_mind import STUDENT_MODELS
+from docendo.errors import Problem, ScenarioError, Where
+from docendo.graphs.check import check_graph
+from docendo.graphs.compile import CompiledGraph, compile_graph
+from docendo.graphs.library import library_names, load_library
+from docendo.runtime.backends.base import Backend, Capabilities
+from docendo.runtime.backends.factory import build_backend
+from docendo.runtime.identity import Identity, Pools, digest_of, identify
+from docendo.runtime.lesson import SHARED_UNITS
+from docendo.runtime.measures.measure import MEASURES
+from docendo.runtime.roster import agent_names, agent_role, templates_of
+from docendo.scenarios.amount import amount_of
+from docendo.scenarios.check import check_scenario
+from docendo.scenarios.control import CONTROLS
+from docendo.scenarios.expand import Condition
+from docendo.scenarios.item import Item
+from docendo.scenarios.items.pools import items_digest
+from docendo.scenarios.loader import LoadedScenario
+from docendo.scenarios.schema import AgentSpec, GraphSpec, Phase, Scenario
+
+__all__ = ["GRAPH_OF", "Setup", "Study", "known_names", "prepare"]
+
+GRAPH_OF = {"test": "exam", "observe": "observation", "teach": "intervention"}
+"""The library graph that a phase uses when it names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """One condition, ready to run."""
+
+    condition: Condition
+    scenario: Scenario
+    pools: Pools
+    templates: dict[str, dict[str, PromptTemplate]]
+    graphs: dict[str, CompiledGraph]
+    """Phase id -> compiled graph."""
+    world: str
+    """Conditions with the same world share models, items and so their client."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A scenario, ready to run."""
+
+    loaded: LoadedScenario
+    setups: tuple[Setup, ...]
+    identity: Identity
+    backends: Mapping[str, Mapping[str, Backend]] = field(repr=False)
+    """World -> model name -> backend."""
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario as written."""
+        return self.loaded.scenario
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, see `docendo.runtime.identity`."""
+        return self.identity.run_id
+
+    @property
+    def simulated(self) -> bool:
+        """Whether every model is simulated, so that the work is this process's own."""
+        return all(m.backend == "simulated" for s in self.setups for m in s.scenario.models.values())
+
+
+def known_names() -> dict[str, Collection[str]]:
+    """The names that a scenario may use, by kind."""
+    return {
+        "policy": POLICIES.names(),
+        "measure": MEASURES.names(),
+        "student_model": STUDENT_MODELS.names(),
+        "graph": library_names(),
+        "control": CONTROLS.names(),
+        "act": ACTS.names(),
+    }
+
+
+def prepare(loaded: LoadedScenario) -> Study:
+    """Check a scenario through and through, and make it ready.
+
+    Raises:
+        ScenarioError: With all problems that were found.
+        UsageError: Items, prompts or backends cannot be used.
+    """
+    check_scenario(loaded, known_names())
+    identity = identify(loaded)
+    prepared: list[Setup] = []
+    found: dict[tuple[str | None, str], Problem] = {}
+    backends: dict[str, dict[str, Backend]] = {}
+    for condition, pools in zip(identity.conditions, identity.pools, strict=True):
+        scenario = condition.scenario
+        world = digest_of([scenario.model_dump(mode="json")["models"], items_digest(pools)])
+        trouble = list(_graph_problems(scenario))
+        if not trouble:
+            if world not in backends:
+                backends[world] = _backends(scenario, pools, loaded.base)
+            trouble = list(_needs_problems(scenario, pools, backends[world]))
+        for problem in map(loaded.locate, trouble):
+            found[problem.where.path, problem.message] = problem
+        if not trouble:
+            prepared.append(_setup(condition, pools, world, loaded.base))
+    if found:
+        raise ScenarioError(found.values())
+    return Study(loaded=loaded, identity=identity, setups=tuple(prepared), backends=backends)
+
+
+def _backends(scenario: Scenario, pools: Pools, base: Path) -> dict[str, Backend]:
+    answer_key = {item.id: item for pool in pools.values() for item in pool}
+    return {
+        name: build_backend(name, spec, answer_key=answer_key, base=base)
+        for name, spec in scenario.models.items()
+    }
+
+
+def graph_of(scenario: Scenario, phase: Phase) -> GraphSpec:
+    """The graph of a phase: inline, the scenario's own by name, or the library's."""
+    if isinstance(phase.graph, GraphSpec):
+        return phase.graph
+    name = phase.graph or GRAPH_OF[phase.kind]
+    return scenario.graphs[name] if name in scenario.graphs else load_library(name)
+
+
+def _setup(condition: Condition, pools: Pools, world: str, base: Path) -> Setup:
+    scenario = condition.scenario
+    templates = {name: templates_of(name, spec, base) for name, spec in scenario.agents.items()}
+    graphs = {
+        phase.id: compile_graph(graph_of(scenario, phase), limits=_limits(scenario, phase, pools))
+        for phase in scenario.plan
+        if phase.kind != "rest"
+    }
+    return Setup(
+        condition=condition, scenario=scenario, pools=pools, templates=templates, graphs=graphs, world=world
+    )
+
+
+def _limits(scenario: Scenario, phase: Phase, pools: Pools) -> dict[str, int]:
+    """Unit -> limit, for the bound on a graph's length."""
+    n = len(pools.get(phase.items or "test", ())) or 1
+    return {u: amount_of(a, n) for u, a in scenario.budget.items()} if phase.kind == "teach" else {}
+
+
+# --- checks ---------------------------------------------------------------------------------------------
+
+
+def _graph_problems(scenario: Scenario) -> Iterator[Problem]:
+    acts: dict[str, set[str]] = {}
+    for group, spec in scenario.agents.items():
+        role = agent_role(group, spec)
+        for name in (role, group, *agent_names(group, spec)):
+            acts.setdefault(name, set(acts_of(role)))
+    for phase in scenario.plan:
+        if phase.kind == "rest":
+            continue
+        inline = isinstance(phase.graph, GraphSpec)
+        path = f"plan.{phase.id}.graph" if inline else f"graphs.{phase.graph}"
+        units = set(scenario.budget) if phase.kind == "teach" else set()
+        graph = graph_of(scenario, phase)
+        yield from check_graph(graph, units=units, acts=acts, path=path)
+        if phase.kind == "teach":
+            yield from _shared_unit_problems(scenario, phase, graph)
+
+
+def _shared_unit_problems(scenario: Scenario, phase: Phase, graph: GraphSpec) -> Iterator[Problem]:
+    """A shared unit may only be spent on a decision that was ranked beforehand, or one after the other."""
+    for name, node in graph.nodes.items():
+        for unit in set(node.spends) & set(SHARED_UNITS) & set(scenario.budget):
+            if phase.order == "parallel" and not _follows_decision(graph):
+                yield Problem(
+                    message=f"node `{name}` spends `{unit}`, which all episodes share, without a `decide` before it",
+                    suggestion="Route to it on `decision.intervene`, or set `order: sequential`.",
+                    where=Where(path=f"plan.{phase.id}"),
+                )
+
+
+def _follows_decision(graph: GraphSpec) -> bool:
+    return any(node.do.endswith(".decide") for node in graph.nodes.values())
+
+
+def _needs_problems(scenario: Scenario, pools: Pools, backends: Mapping[str, Backend]) -> Iterator[Problem]:
+    for phase in scenario.plan:
+        if phase.kind == "rest":
+            continue
+        pool = phase.items or ("train" if phase.kind == "observe" else "test")
+        if not pools.get(pool):
+            yield Problem(
+                message=f"pool `{pool}` has no items",
+                where=Where(path=f"plan.{phase.id}.items"),
+                suggestion=f"Give it a size: `items.{pool}: 20`." if pool in ("train", "test") else "",
+            )
+        if phase.kind == "teach" and phase.policy is not None:
+            policy = POLICIES.get(phase.policy.kind)
+            yield from _policy_problems(scenario, phase, policy, pools.get(pool, ()), backends)
+
+
+def _policy_problems(
+    scenario: Scenario, phase: Phase, policy: Policy, items: tuple[Item, ...], backends: Mapping[str, Backend]
+) -> Iterator[Problem]:
+    where = Where(path=f"plan.{phase.id}.policy")
+    roles = {agent_role(name, spec): spec for name, spec in scenario.agents.items()}
+    teacher, student = roles.get("teacher"), roles.get("student")
+    if policy.needs and (teacher is None or student is None):
+        yield Problem(message=f"policy `{policy.name}` needs a teacher and a student", where=where)
+        return
+    assert policy.needs <= {"attempt"} or (teacher is not None and student is not None)
+    if "prediction" in policy.needs and teacher is not None and teacher.student_model is None:
+        yield Problem(
+            message=f"policy `{policy.name}` needs a teacher with a student model",
+            where=where,
+            suggestion="Add `student_model: few_shot` to the teacher.",
+        )
+    asked = {"confidence": student, "teacher_confidence": teacher}
+    if teacher is not None and teacher.student_model is not None and teacher.student_model.kind == "few_shot":
+        asked["prediction"] = teacher
+    for need, agent in asked.items():
+        if need in policy.needs and agent is not None:
+            yield from _scoring_problem(policy, agent, backends[agent.model].capabilities, where)
+    if "options" in policy.needs and any(i.kind not in ("yes_no", "choice") for i in items):
+        yield Problem(
+            message=f"policy `{policy.name}` needs items with options",
+            where=where,
+            suggestion="Use `true_confidence_pre` for numbers and text.",
+        )
+
+
+def _scoring_problem(
+    policy: Policy, agent: AgentSpec, capabilities: Capabilities, where: Where
+) -> Iterator[Problem]:
+    if agent.confidence.mode != "frequency" and not capabilities.scoring:
+        yield Problem(
+            message=f"policy `{policy.name}` needs answer probabilities, and the backend of model `{agent.model}` "
+            "cannot score",
+            suggestion="Set `confidence: {mode: frequency, samples: 8}` for that agent, or use a backend that scores.",
+            where=where,
+        )

@@ -1,0 +1,249 @@
+"""Checks of a scenario beyond its shape: names that must exist, amounts, plans that measure nothing.
+
+Each check names the sections that it reads and runs where the schema found these sound, so that one look
+at a file finds all its mistakes. Values of the matrix are checked in place: the scenario is built with each
+of them in turn, and what is new is reported where the value stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from docendo.errors import Problem, UsageError, Where, did_you_mean
+from docendo.messages import Role
+from docendo.scenarios.control import CONTROLS, agents_of_role
+from docendo.scenarios.environment import bad_references
+from docendo.scenarios.items.source import SOURCES
+from docendo.scenarios.loaded import LoadedScenario
+from docendo.scenarios.matrix import check_grid, grid_values
+from docendo.scenarios.mentions import mentions
+from docendo.scenarios.mistakes import Place, problems_of
+from docendo.scenarios.paths import locate, set_path
+from docendo.scenarios.positions import Path
+from docendo.scenarios.schema import ItemsSpec, Phase, Scenario, role_of
+
+__all__ = ["Known", "check_scenario", "find_problems"]
+
+Known = Mapping[str, Collection[str]]
+"""Names that upper layers define: policy, measure, student_model, graph, act, artefact, bug, unit."""
+
+_STAND_IN: dict[str, Any] = {
+    "version": 1,
+    "name": "x",
+    "models": {},
+    "agents": {},
+    "items": {"source": "x"},
+    "plan": [{"kind": "rest"}],
+}
+"""What broken sections are replaced with, so that the rest can be looked at."""
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at a scenario: sound sections, plain data, places, names."""
+
+    scenario: Scenario
+    raw: dict[str, Any]
+    place: Place
+    known: Known
+    broken: set[str]
+    """Sections whose shape is wrong; `scenario` has stand-ins for them."""
+
+
+def check_scenario(loaded: LoadedScenario, known: Known) -> list[Problem]:
+    """What is wrong with a loaded scenario, now that the names of upper layers are known."""
+    return find_problems(loaded.raw, loaded.place, known)[1]
+
+
+def find_problems(
+    raw: dict[str, Any], place: Place, known: Known | None = None
+) -> tuple[Scenario | None, list[Problem]]:
+    """The scenario that `raw` (normal form) describes, and everything that is wrong with it.
+
+    The scenario is `None` where its shape is wrong.
+    """
+    scenario, problems, broken = _validate(raw, place)
+    sound = scenario
+    if sound is None:
+        usable = {k: v for k, v in raw.items() if k in Scenario.model_fields and k not in broken}
+        sound, _, _ = _validate({**_STAND_IN, **usable}, place)
+    if sound is not None:
+        look = _Look(sound, raw, place, known or {}, broken)
+        for needs, check in _CHECKS:
+            if not needs & broken:
+                problems += check(look)
+        problems += _matrix_values(look, problems)
+    return scenario, list(dict.fromkeys(problems))
+
+
+def _validate(raw: dict[str, Any], place: Place) -> tuple[Scenario | None, list[Problem], set[str]]:
+    """The scenario, or what is wrong with its shape and in which sections."""
+    try:
+        return Scenario.model_validate(raw), [], set()
+    except ValidationError as error:
+        broken = {str(details["loc"][0]) for details in error.errors() if details["loc"]}
+        return None, problems_of(error, raw, place), broken
+
+
+def _matrix_values(look: _Look, before: list[Problem]) -> Iterator[Problem]:
+    """What each value of the grid makes wrong that was right without it."""
+    if "matrix" in look.broken:
+        return
+    body = {key: value for key, value in look.raw.items() if key not in {"matrix", "controls", "baseline"}}
+    same = {problem.message for problem in before}
+    for path, value, spot in grid_values(look.raw.get("matrix") or {}):
+        if path.split(".")[0] in look.broken | {"matrix", "controls", "baseline"}:
+            continue
+        try:
+            target, changed = locate(body, path), set_path(body, path, value)
+        except UsageError:
+            continue  # reported at the axis
+
+        def place(at: Path, key: bool, target: Path = target, spot: Path = spot) -> Where:
+            inside = at[: len(target)] == target
+            return look.place((*spot, *at[len(target) :]) if inside else spot, key and inside)
+
+        _, problems = find_problems(changed, place, look.known)
+        yield from (problem for problem in problems if problem.message not in same)
+
+
+# --- checks ---------------------------------------------------------------------------------------------
+
+
+def _models(look: _Look) -> Iterator[Problem]:
+    models = look.raw.get("models")
+    for name, agent in look.scenario.agents.items():
+        if isinstance(models, dict) and agent.model not in models:
+            hint = did_you_mean(agent.model, models)
+            where = look.place(("agents", name, "model"), False)
+            yield Problem(message=f"no model is called `{agent.model[:60]}`", suggestion=hint, where=where)
+
+
+def _roles(look: _Look) -> Iterator[Problem]:
+    agents = look.scenario.agents
+    for name, agent in agents.items():
+        if role_of(name, agent) is None:
+            roles = ", ".join(f"`{role}`" for role in get_args(Role))
+            yield Problem(
+                message=f"agent `{name}` needs a `role`: its name is none",
+                suggestion=did_you_mean(name, get_args(Role)) or f"Add `role:` with one of {roles}.",
+                where=look.place(("agents", name), True),
+            )
+    if all(role_of(name, agent) != "student" for name, agent in agents.items()):
+        where = look.place(("agents",), True)
+        yield Problem(
+            message="nobody learns: no agent is a student", suggestion="Add `student:`.", where=where
+        )
+
+
+def _pools(look: _Look) -> Iterator[Problem]:
+    items = look.scenario.items
+    pools = {"train": None, "test": None, **items.sizes}
+    for i, phase in enumerate(look.scenario.plan):
+        pool, size = phase.pool, pools.get(phase.pool)
+        if phase.kind == "rest":
+            continue
+        if pool not in pools:
+            where = look.place(("plan", i, "items"), False)
+            hint = did_you_mean(pool, pools)
+            yield Problem(message=f"no pool of items is called `{pool[:60]}`", suggestion=hint, where=where)
+        elif size == 0:
+            where = look.place(("items", "pools", pool) if pool in items.pools else ("items", pool), False)
+            message = f"phase `{phase.id}` works on pool `{pool}`, which has no items"
+            yield Problem(message=message, suggestion="Give it a size above 0.", where=where)
+
+
+def _item_options(look: _Look) -> Iterator[Problem]:
+    items = look.scenario.items
+    if items.source not in SOURCES:
+        hint = did_you_mean(items.source, SOURCES.names())
+        where = look.place(("items", "source"), False)
+        yield Problem(message=f"unknown item source `{items.source[:60]}`", suggestion=hint, where=where)
+        return
+    options = SOURCES.get(items.source).options
+    try:
+        options.model_validate(items.options)
+    except ValidationError as error:
+        keys = [*ItemsSpec.model_fields, *options.model_fields]
+        yield from problems_of(error, look.raw, look.place, under=("items",), keys=keys)
+
+
+def _plan(look: _Look) -> Iterator[Problem]:
+    for i, phase in enumerate(look.scenario.plan):
+        if phase.policy is not None and phase.kind != "teach":
+            message = f"only teach phases have a policy; `{phase.id}` is of kind {phase.kind}"
+            yield Problem(message=message, where=look.place(("plan", i, "policy"), True))
+
+
+def _taught_items(look: _Look) -> Iterator[Problem]:
+    """A test on items that were taught, by students who may still know them, measures copying."""
+    agents = look.scenario.agents.items()
+    lasting = [name for name, a in agents if role_of(name, a) == "student" and a.memory.reset == "lesson"]
+    taught: dict[str, Phase] = {}
+    for i, phase in enumerate(look.scenario.plan):
+        if phase.kind == "teach":
+            taught.setdefault(phase.pool, phase)
+        if phase.kind == "test" and phase.pool in taught and lasting:
+            message = (
+                f"phase `{phase.id}` tests on pool `{phase.pool}`, which `{taught[phase.pool].id}` taught: "
+                f"`{lasting[0]}` may remember the answers"
+            )
+            hint = "Teach one pool and test another, or forget: `memory: {reset: episode}` for the student."
+            yield Problem(message=message, suggestion=hint, where=look.place(("plan", i, "items"), False))
+
+
+def _controls(look: _Look) -> Iterator[Problem]:
+    for i, control in enumerate(look.scenario.controls):
+        if control.kind not in CONTROLS:
+            hint = did_you_mean(control.kind, CONTROLS.names())
+            where = look.place(("controls", i, "kind"), False)
+            yield Problem(message=f"unknown control `{control.kind[:60]}`", suggestion=hint, where=where)
+        elif CONTROLS.get(control.kind).needs_teacher and not agents_of_role(look.raw, "teacher"):
+            where = look.place(("controls", i, "kind"), False)
+            yield Problem(message=f"control `{control.kind}` needs a teacher, and there is none", where=where)
+
+
+def _environment(look: _Look) -> Iterator[Problem]:
+    for path, text in _texts({key: value for key, value in look.raw.items() if key != "description"}, ()):
+        for message, hint in bad_references(text):
+            yield Problem(message=message, suggestion=hint, where=look.place(path, False))
+
+
+def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(data, str):
+        yield path, data
+    elif isinstance(data, dict | list):
+        for key, value in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _texts(value, (*path, key))
+
+
+def _names(look: _Look) -> Iterator[Problem]:
+    for kind, name, path in mentions(look.scenario):
+        names = look.known.get(kind)
+        if names is not None and name not in names and path[0] not in look.broken:
+            message = f"unknown {kind.replace('_', ' ')} `{name[:60]}`"
+            where = look.place(path, False)
+            yield Problem(message=message, suggestion=did_you_mean(name, names), where=where)
+
+
+def _grid(look: _Look) -> Iterator[Problem]:
+    yield from check_grid(look.raw, look.place, look.broken)
+
+
+_CHECKS: tuple[tuple[set[str], Callable[[_Look], Iterator[Problem]]], ...] = (
+    ({"agents"}, _models),
+    ({"agents"}, _roles),
+    ({"items", "plan"}, _pools),
+    ({"items"}, _item_options),
+    ({"plan"}, _plan),
+    ({"agents", "plan"}, _taught_items),
+    ({"agents", "controls"}, _controls),
+    (set(), _environment),
+    (set(), _names),
+    ({"matrix"}, _grid),
+)
+"""Sections that must be sound -> what is checked in them."""

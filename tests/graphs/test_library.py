@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from docendo.errors import UnknownNameError
+from docendo.graphs.actor import Outcome
+from docendo.graphs.check import check_graph
+from docendo.graphs.library import library_names, load_library
+from docendo.graphs.mermaid import to_mermaid
+
+ACTS = {
+    "teacher": {"answer", "decide", "explain", "quote"},
+    "student": {"explain", "remember", "solve"},
+}
+
+
+def test_the_names() -> None:
+    assert library_names() == ("demonstration", "exam", "intervention", "observation")
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_every_library_graph_is_valid_with_any_budget(name: str) -> None:
+    graph = load_library(name)
+    assert check_graph(graph, units=(), acts=ACTS) == []
+    assert check_graph(graph, units=("interventions",), acts=ACTS) == []
+    assert graph.description.endswith(".")
+    assert to_mermaid(graph).startswith("flowchart TD\n")
+
+
+def test_an_unknown_graph_is_answered_with_a_guess() -> None:
+    with pytest.raises(UnknownNameError, match="`intervenion`") as caught:
+        load_library("intervenion")
+    assert "`intervention`" in caught.value.suggestion
+
+
+@pytest.mark.parametrize(
+    ("explanation", "node"),
+    [("teacher", "explain"), ("human", "quote"), ("self", "self_explain"), ("none", "answer")],
+)
+def test_a_demonstration_is_explained_by_whom_the_phase_says(
+    explanation: str, node: str, recorder: Any, run: Any
+) -> None:
+    values = {"decision": {"intervene": True}, "params": {"explanation": explanation}}
+    actor = recorder(budget={"interventions": 1}, values=values)
+    assert run(load_library("demonstration"), actor) == Outcome("end", turns=4)
+    assert actor.path() == ["attempt", "decide", node, "remember"]
+    assert actor.budget == {"interventions": 0}
+
+
+def test_a_demonstration_is_not_made_where_nobody_intervenes(recorder: Any, run: Any) -> None:
+    actor = recorder(values={"decision": {"intervene": False}})
+    run(load_library("demonstration"), actor)
+    assert actor.path() == ["attempt", "decide"]
+
+
+def test_an_intervention_that_cannot_be_paid_is_an_outcome(recorder: Any, run: Any) -> None:
+    actor = recorder(budget={"interventions": 0}, values={"decision": {"intervene": True}})
+    assert run(load_library("intervention"), actor) == Outcome("budget", "interventions", 3)
+    assert actor.path() == ["attempt", "decide"]

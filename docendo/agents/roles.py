@@ -6,7 +6,7 @@ agent (`agents.NAME.view`), never a prompt template.
 
 from __future__ import annotations
 
-from docendo.agents.act import ACTS, Act
+from docendo.agents.act import ACTS, Act, Unreadable
 from docendo.agents.payload import (
     Answer,
     Belief,
@@ -53,25 +53,27 @@ def _tell(view: View) -> Payload:
 
 
 def _remember(view: View) -> Payload:
-    """A worked example out of this episode: the last help, or (`params.source: own`) the own attempt.
+    """A worked example out of this episode's last explanation; `params.bare` keeps its answer only.
 
-    `params.explanation: false` keeps question and answer only.
+    An explanation that comes to no answer is no example, and nothing is kept.
     """
     if view.item is None:
         raise EpisodeFailure("crash", "`student.remember` must be allowed to read `item`")
-    own = view.params.get("source") == "own"
-    said = [m for m in view.own if m.payload.get("answer")] if own else list(view.help)
-    if not said:
+    text = view.help[-1].text if view.help else ""
+    try:
+        answer = read_answer(text, view)
+    except Unreadable:
         return Remembered()
-    payload = read_answer(said[-1].text, view)
-    assert isinstance(payload, Answer)
-    explanation = without_conclusion(said[-1].text) if view.params.get("explanation", True) else ""
+    assert isinstance(answer, Answer)
     return Remembered(
         demonstration=Demonstration(
-            item=view.item.id, question=view.item.question, options=view.item.options, explanation=explanation,
-            answer=payload.answer or "",
+            item=view.item.id,
+            question=view.item.question,
+            options=view.item.options,
+            explanation="" if view.params.get("bare") else answer.explanation,
+            answer=answer.answer or "",
         )
-    )  # fmt: skip
+    )
 
 
 _BUILT_IN = [
@@ -86,7 +88,7 @@ _BUILT_IN = [
         description="Write a note to oneself; kept where the memory is of kind `notes`."),
     Act(role="student", name="remember", says="control", reads=frozenset({"item", "dialogue", "own"}), to="self",
         output=Remembered, do=_remember,
-        description="Keep this episode's explanation (or the own attempt) as a demonstration."),
+        description="Keep this episode's explanation as a demonstration."),
     Act(role="teacher", name="solve", says="attempt", reads=frozenset({"item", "memory"}), to="self",
         output=Answer, read=read_answer, template="teacher/solve.md",
         description="Answer the item oneself, for nobody to read."),

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from docendo.agents.participant import Participant
 from docendo.agents.policy import POLICIES, Score, rank
@@ -25,6 +25,7 @@ from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
 from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent
 from docendo.graphs.actor import Exhausted
 from docendo.graphs.compile import CompiledGraph
+from docendo.graphs.expression import SCOPE_NAMES
 from docendo.memory.state import MemoryState, merge
 from docendo.runtime.episode import Episode, EpisodeKey, Laboratory
 from docendo.runtime.ledger import Ledger
@@ -37,7 +38,7 @@ from docendo.runtime.seed import derive_seed
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
-from docendo.scenarios.schema import Phase, PolicySpec, Scenario, SkillModel
+from docendo.scenarios.schema import NodeSpec, Phase, PolicySpec, Scenario, SkillModel
 
 __all__ = ["Finished", "Lesson", "LessonSetting"]
 
@@ -188,10 +189,7 @@ class Lesson:
 
     async def _choose(self, phase: Phase, episodes: Sequence[Episode], shared: Ledger, number: int) -> None:
         """Let the policy score every item, rank, and give each episode its choice."""
-        node = next(
-            (n for n in self.setting.graphs[phase.id].spec.nodes.values() if "interventions" in n.spends),
-            None,
-        )
+        node = help_node(self.setting.graphs[phase.id], phase.params)
         if phase.kind != "teach" or node is None:
             return
         spec = phase.policy or PolicySpec(kind="always")
@@ -321,6 +319,20 @@ class Lesson:
         for name, agent in self.agents.items():
             if agent.spec.memory.reset == scope and agent.role == "student":
                 self.agents[name] = agent.remembering(before[name])
+
+
+def help_node(graph: CompiledGraph, params: Mapping[str, Any]) -> NodeSpec | None:
+    """The node that gives help when the teacher decides to intervene; `None` where help has no price."""
+    nodes = graph.spec.nodes
+    scope = dict.fromkeys(SCOPE_NAMES) | {"decision": {"intervene": True}, "params": dict(params), "exhausted": ""}
+    for name, spec in nodes.items():
+        if spec.do.endswith(".decide"):
+            for edge in graph.edges[name]:
+                target = nodes.get(edge.spec.to)
+                taken = edge.condition is None or edge.condition.holds(scope)
+                if taken and target is not None and "interventions" in target.spends:
+                    return target
+    return next((n for n in nodes.values() if "interventions" in n.spends), None)
 
 
 def _with_transcript(episode: Episode, name: str) -> MemoryState:

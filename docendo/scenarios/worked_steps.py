@@ -44,8 +44,8 @@ def read_steps(text: str, problem: Problem | None = None) -> tuple[ReadStep, ...
     Args:
         text: Worked steps with any prose around them.
         problem: The problem that the text is about, where known. It rules out steps of the other operation,
-            lets a swapped column be seen (`8 - 2 = 6` where the column says 2 over 8), and keeps the whole
-            problem's own equation from being taken for a column.
+            lets a swapped column be seen (`8 - 2 = 6` where the next column says 2 over 8), and keeps a bare
+            equation of the whole problem from being taken for a column.
     """
     reader = _Reader(text, problem)
     for start, kind, match in sorted(
@@ -122,6 +122,8 @@ class _Reader:
     cues: set[str] = field(default_factory=set)
     total: int | None = None
     """The last column sum of an addition that was not yet carried."""
+    column: int = 0
+    """How many columns of a subtraction were closed."""
     start: int = 0
     """Where the present event begins."""
 
@@ -139,12 +141,12 @@ class _Reader:
 
 def _minus(reader: _Reader, match: re.Match[str]) -> None:
     top, bottom, rest = (int(group) for group in match.groups())
-    if _continues(reader) or _is_whole(reader.problem, top, bottom):
+    if _continues(reader) or (not reader.cues and _is_whole(reader.problem, top, bottom)):
         return
     if "borrow" in reader.cues and bottom == 1 and 1 <= top <= 9 and rest == top - 1:
         reader.cues.add("lent")  # the lender's own subtraction, not a column
         return
-    if "larger" in reader.cues or _is_swapped(reader.problem, top, bottom, rest):
+    if "larger" in reader.cues or _is_swapped(reader, top, bottom, rest):
         if bottom == 0:
             reader.emit("zero_minus")
         reader.emit("borrow", "smaller_from_larger")
@@ -152,6 +154,7 @@ def _minus(reader: _Reader, match: re.Match[str]) -> None:
         _borrow(reader, top)
     elif max(top, bottom) <= 9:
         _plain_column(reader, top, bottom, rest)
+    reader.column += 1
     reader.cues.clear()
 
 
@@ -207,12 +210,13 @@ def _is_whole(problem: Problem | None, top: int, bottom: int) -> bool:
     return problem is not None and top > 9 and (top, bottom) == (problem.top, problem.bottom)
 
 
-def _is_swapped(problem: Problem | None, top: int, bottom: int, rest: int) -> bool:
-    """Whether `top - bottom` turns a column of the problem upside down, and no column reads so."""
+def _is_swapped(reader: _Reader, top: int, bottom: int, rest: int) -> bool:
+    """Whether `top - bottom` is the next column of the problem turned upside down."""
+    problem = reader.problem
     if problem is None or problem.operation != "-" or not bottom < top <= 9 or rest != top - bottom:
         return False
-    columns = set(zip(reversed(str(problem.top)), reversed(str(problem.bottom)), strict=False))
-    return (str(bottom), str(top)) in columns and (str(top), str(bottom)) not in columns
+    columns = [*zip(reversed(str(problem.top)), reversed(str(problem.bottom)), strict=False)]
+    return columns[reader.column : reader.column + 1] == [(str(bottom), str(top))]
 
 
 def _change(reader: _Reader, match: re.Match[str]) -> None:
@@ -221,6 +225,8 @@ def _change(reader: _Reader, match: re.Match[str]) -> None:
         reader.cues.add("nine")
     elif 1 <= before <= 9 and after == before - 1:
         reader.cues.add("lent")
+    elif after == before + 10:
+        reader.cues.add("ten")
 
 
 def _plus(reader: _Reader, match: re.Match[str]) -> None:

@@ -36,9 +36,14 @@ def belief(item: str, p: float | None, *, helped: bool = False, **fields: Any) -
 
 def episode(item: str, *events: Event, kind: str = "teach", phase: str = "", **fields: Any) -> EpisodeTrace:
     return EpisodeTrace(
-        key=f"{phase or kind}/{item}", phase=phase or kind, phase_kind=kind, item=item, student=STUDENT,
-        events=tuple(sorted(events, key=lambda e: e.position)), **fields,
-    )  # fmt: skip
+        key=f"{phase or kind}/{item}",
+        phase=phase or kind,
+        phase_kind=kind,
+        item=item,
+        student=STUDENT,
+        events=tuple(sorted(events, key=lambda e: e.position)),
+        **fields,
+    )
 
 
 def lesson(*episodes: EpisodeTrace, condition: str = "c", replicate: int = 0) -> LessonTrace:
@@ -51,7 +56,12 @@ def values(trace: LessonTrace, measure: str) -> list[float | None]:
 
 def spoken(item: str, text: str, turn: int, **fields: Any) -> MessageEvent:
     message = Message(
-        sender="teacher", kind="explanation", text=text, turn=turn, usage=Usage(completion_tokens=7), act="explain"
+        sender="teacher",
+        kind="explanation",
+        text=text,
+        turn=turn,
+        usage=Usage(completion_tokens=7),
+        act="explain",
     )
     return MessageEvent(turn=turn, n=2, agent="teacher", act="explain", message=message, **fields)
 
@@ -71,17 +81,32 @@ def write_lesson(store: Store, run: str, trace: LessonTrace, measures: Sequence[
     store.start_lesson(key)
     for ordinal, e in enumerate(trace.episodes):
         record = EpisodeRecord(
-            lesson=key, key=e.key, ordinal=ordinal, phase=e.phase, phase_kind=e.phase_kind, round=e.round, item=e.item,
-            student=e.student, outcome=e.outcome, failure=e.failure, digest=digest_events(e.events),
-        )  # fmt: skip
+            lesson=key,
+            key=e.key,
+            ordinal=ordinal,
+            phase=e.phase,
+            phase_kind=e.phase_kind,
+            round=e.round,
+            item=e.item,
+            student=e.student,
+            outcome=e.outcome,
+            failure=e.failure,
+            digest=digest_events(e.events),
+        )
         store.write_episode(record, e.events)
     rows = [
         ObservationRow(
-            lesson=key, phase=o.phase, measure=o.measure, item=o.item, student=o.student, round=o.round, value=o.value,
+            lesson=key,
+            phase=o.phase,
+            measure=o.measure,
+            item=o.item,
+            student=o.student,
+            round=o.round,
+            value=o.value,
             reason=o.reason,
         )
         for o in observe_lesson(trace, measures)
-    ]  # fmt: skip
+    ]
     store.write_observations(key, rows)
     store.finish_lesson(key)
 
@@ -128,26 +153,37 @@ def write_grid(store: Store, *, items: int = 40, replicates: int = 2, fail: Iter
 
 def _failed(e: EpisodeTrace) -> EpisodeTrace:
     return EpisodeTrace(
-        key=e.key, phase=e.phase, phase_kind=e.phase_kind, item=e.item, student=e.student, outcome="failed",
-        failure="timeout", events=e.events[:1],
-    )  # fmt: skip
+        key=e.key,
+        phase=e.phase,
+        phase_kind=e.phase_kind,
+        item=e.item,
+        student=e.student,
+        outcome="failed",
+        failure="timeout",
+        events=e.events[:1],
+    )
 
 
 def put_call(store: Store, key: str, question: str, text: str, *, begun: str = "") -> str:
     """Journal one call and return its key."""
     prompt = (
         PromptMessage("system", (Span("You teach."),)),
-        PromptMessage("user", (Span(question, "public", "item.question"), Span(" Key: 5", "gold", "gold.answer"))),
+        PromptMessage(
+            "user", (Span(question, "public", "item.question"), Span(" Key: 5", "gold", "gold.answer"))
+        ),
     )
     if begun:
         prompt += (PromptMessage("assistant", (Span(begun, "own", "own"),)),)
     reply = {"completions": [{"text": text, "finish": "stop"}], "usage": {"completion_tokens": 3}}
     store.put_call(
         CallRecord(
-            key=key, fingerprint="model", operation="generate", prompt=prompt,
+            key=key,
+            fingerprint="model",
+            operation="generate",
+            prompt=prompt,
             result=CallResult(reply=reply, usage=Usage(prompt_tokens=9, completion_tokens=3)),
         )
-    )  # fmt: skip
+    )
     return key
 
 
@@ -164,9 +200,12 @@ def taught(
         )
 
     events: list[Event] = [
-        grade(item, before), called(explain, 1, 0, "teacher", "explain"), spoken(item, text, 1),
-        called(answer, 2, 0, STUDENT, "solve"), grade(item, after, 1, n=1),
-    ]  # fmt: skip
+        grade(item, before),
+        called(explain, 1, 0, "teacher", "explain"),
+        spoken(item, text, 1),
+        called(answer, 2, 0, STUDENT, "solve"),
+        grade(item, after, 1, n=1),
+    ]
     if repaired:
         events.append(called(explain, 1, 1, "teacher", "explain", "repair"))
     return episode(item, *events)

@@ -66,7 +66,9 @@ def test_observing_is_not_measured_and_tests_are_apart_from_teaching() -> None:
 
 
 def test_final_answer_is_the_last_grade_of_each_student_and_item() -> None:
-    exam = episode("", grade("x", True), grade("y", False, n=1), grade("y", True, 1, helped=False), kind="test")
+    exam = episode(
+        "", grade("x", True), grade("y", False, n=1), grade("y", True, 1, helped=False), kind="test"
+    )
     assert {(o.item, o.value) for o in observe_lesson(lesson(exam), ["accuracy"])} == {("x", 1.0), ("y", 1.0)}
 
 
@@ -74,7 +76,9 @@ def test_final_answer_is_the_last_grade_of_each_student_and_item() -> None:
 def test_gain_in_accuracy_is_rectified_minus_broken(rows: list[tuple[bool, bool | None]]) -> None:
     trace = lesson(*(helped_episode(f"i{i}", before, after) for i, (before, after) in enumerate(rows)))
     gained = mean(values(trace, "accuracy")) - mean(values(trace, "pre_accuracy"))
-    assert gained == pytest.approx(mean(values(trace, "rectified")) - mean(values(trace, "broken")), abs=1e-12)
+    assert gained == pytest.approx(
+        mean(values(trace, "rectified")) - mean(values(trace, "broken")), abs=1e-12
+    )
     assert values(trace, "interventions") == [sum(after is not None for _, after in rows)]
     assert sum(v or 0 for v in values(trace, "intervened")) == sum(after is not None for _, after in rows)
 
@@ -182,14 +186,17 @@ def utility(*rows: tuple[float, float, float]) -> list[float | None]:
         lesson(
             *(
                 episode(
-                    f"i{i}", belief(f"i{i}", 0.0), belief(f"i{i}", gain, helped=True),
-                    grade(f"i{i}", False, confidence=before), grade(f"i{i}", True, 1, confidence=after),
+                    f"i{i}",
+                    belief(f"i{i}", 0.0),
+                    belief(f"i{i}", gain, helped=True),
+                    grade(f"i{i}", False, confidence=before),
+                    grade(f"i{i}", True, 1, confidence=after),
                 )
                 for i, (gain, before, after) in enumerate(rows)
             )
         ),
         "utility_correlation",
-    )  # fmt: skip
+    )
 
 
 def test_utility_correlation_is_of_ranks() -> None:
@@ -205,9 +212,12 @@ def test_utility_correlation_is_missing_without_variation_or_items() -> None:
 def test_truth_brier_reads_mastery_and_misconceptions() -> None:
     truth = {"skills": {"borrow": False, "digits": True}, "misconceptions": ["smaller_from_larger"]}
     sure = belief(
-        "a", None, skills={"borrow": 0.0, "digits": 1.0, "unknown": 0.3}, misconceptions={"smaller_from_larger": 1.0},
+        "a",
+        None,
+        skills={"borrow": 0.0, "digits": 1.0, "unknown": 0.3},
+        misconceptions={"smaller_from_larger": 1.0},
         truth=truth,
-    )  # fmt: skip
+    )
     vague = belief("b", None, skills={"borrow": 0.5}, misconceptions={"other": 0.5}, truth=truth)
     assert values(lesson(episode("a", sure), episode("b", vague)), "truth_brier") == [0.0, 0.25]
 

@@ -96,8 +96,7 @@ def test_harmful_explanations_of_the_source_are_used():
         update={
             "id": "harm",
             "taxonomy": {
-                "harmful_explanations": ["Some old law forbids every factcabbie."],
-                "wrong_answer": "no",
+                "harmful": {"explanations": ["Some old law forbids every factcabbie."], "wrong_answer": "no"}
             },
         }
     )

@@ -189,7 +189,9 @@ def test_reading_real_texts():
             kind="yes_no",
             answer=d["answer"],
             solution=d["gold_explanation"],
-            taxonomy={"harmful": {"explanations": d["harmful_explanation"], "wrong_answer": d["wrong_answer"]}},
+            taxonomy={
+                "harmful": {"explanations": d["harmful_explanation"], "wrong_answer": d["wrong_answer"]}
+            },
         )
         for d in harmful
     ]

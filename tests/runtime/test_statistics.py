@@ -62,10 +62,10 @@ def expected(hits: int, runs: int, rate: float) -> bool:
 def test_intervals_cover_the_truth_at_the_nominal_rate(
     items: int, students: int, item_sd: float, student_sd: float
 ) -> None:
-    rng, runs = np.random.default_rng(1), 400
+    rng, runs = np.random.default_rng(1), 300
     hits = 0
     for seed in range(runs):
-        found = estimate(crossed(rng, items, students, item_sd, student_sd), seed, resamples=400)
+        found = estimate(crossed(rng, items, students, item_sd, student_sd), seed, resamples=300)
         assert found.low is not None
         assert found.high is not None
         hits += found.low <= 0 <= found.high
@@ -83,7 +83,9 @@ def binary_pairs(rng: np.random.Generator, effect: float) -> tuple[Sample, Sampl
 def test_null_effect_gives_nominal_false_positives() -> None:
     rng, runs = np.random.default_rng(2), 600
     found = [
-        difference(crossed(rng, 40, 3, 1.0, 0.0), crossed(rng, 40, 3, 0.5, 0.0), seed, resamples=200, flips=499)
+        difference(
+            crossed(rng, 40, 3, 1.0, 0.0), crossed(rng, 40, 3, 0.5, 0.0), seed, resamples=200, flips=499
+        )
         for seed in range(runs)
     ]
     assert expected(sum(d.p is not None and d.p <= 0.05 for d in found), runs, 0.05)
@@ -194,7 +196,11 @@ def test_large_sparse_tables_agree_with_small_dense_ones() -> None:
 
 def test_pairs_match_on_item_student_and_replicate() -> None:
     rows = [(Key("t", 0, "a", "s", 0), 1.0), (Key("t", 0, "a", "s", 1), 0.0), (Key("t", 0, "b", "s", 0), 1.0)]
-    other = [(Key("t", 0, "a", "s", 1), 0.0), (Key("t", 0, "a", "s", 0), 0.0), (Key("t", 0, "c", "s", 0), 1.0)]
+    other = [
+        (Key("t", 0, "a", "s", 1), 0.0),
+        (Key("t", 0, "a", "s", 0), 0.0),
+        (Key("t", 0, "c", "s", 0), 1.0),
+    ]
     found = difference(Sample.of(rows), Sample.of(other), 0, binary=True)
     assert (found.n_pairs, found.mean, found.unmatched) == (2, 0.5, 2)
 
@@ -244,7 +250,12 @@ def test_mcnemar_is_the_binomial_test_on_discordant_pairs() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([0.01, None, 0.04, 0.03]) == [
+        pytest.approx(0.03),
+        None,
+        pytest.approx(0.06),
+        pytest.approx(0.06),
+    ]
     assert holm([]) == []
 
 
@@ -260,9 +271,18 @@ def test_holm_never_lowers_a_p_and_keeps_their_order(p: list[float]) -> None:
 
 def found(**fields: object) -> Difference:
     known: dict[str, object] = {
-        "mean": 0.08, "low": 0.03, "high": 0.13, "se": 0.025, "p": 0.002, "n_pairs": 600, "missing": 0, "unmatched": 0,
-        "mde": 0.07, "lowest": 0.08, "highest": 0.08,
-    }  # fmt: skip
+        "mean": 0.08,
+        "low": 0.03,
+        "high": 0.13,
+        "se": 0.025,
+        "p": 0.002,
+        "n_pairs": 600,
+        "missing": 0,
+        "unmatched": 0,
+        "mde": 0.07,
+        "lowest": 0.08,
+        "highest": 0.08,
+    }
     return Difference(**{**known, **fields})  # type: ignore[arg-type]
 
 

@@ -177,6 +177,7 @@ def test_the_problem_helps_to_read_a_swapped_column() -> None:
 def test_the_whole_problem_is_not_a_column() -> None:
     assert pairs("15 - 7 = 8", "15 - 7") == []
     assert pairs("15 - 7 = 8", "45 - 17") == [("borrow", CORRECT)]
+    assert pairs("Borrow: the 5 becomes 15. 15 - 7 = 8", "15 - 7") == [("borrow", CORRECT)]
 
 
 @pytest.mark.parametrize(

@@ -418,7 +418,11 @@ def test_a_question_that_occurs_twice_is_kept_once(tmp_path: Path) -> None:
     assert len(load(tmp_path, source="jsonl", file="q.jsonl", test=4)["test"]) == 4
     with pytest.raises(ItemError, match="only 4"):
         load(tmp_path, source="jsonl", file="q.jsonl", test=5)
-    jsonl(tmp_path / "w.jsonl", {"question": "x?", "answer": 1}, {"question": "X?", "answer": 2})
+    jsonl(
+        tmp_path / "c.jsonl", {"question": "case of x?", "answer": 1}, {"question": "case of X?", "answer": 2}
+    )
+    assert len(load(tmp_path, source="jsonl", file="c.jsonl", test=2)["test"]) == 2
+    jsonl(tmp_path / "w.jsonl", {"question": "x?", "answer": 1}, {"question": "x? ", "answer": 2})
     with pytest.raises(ItemError, match="ask the same but are answered"):
         load(tmp_path, source="jsonl", file="w.jsonl", test=1)
 
@@ -520,7 +524,7 @@ def test_reasoning_gym_items_are_graded_by_their_task() -> None:
     assert_sound(pools)
     item = pools["test"][0]
     assert item.kind == "text"
-    rewritten = f"({item.answer})"
+    rewritten = item.answer.replace(" ", "")
     assert grade(item, rewritten).correct
     assert grade(item, rewritten, grader="text").correct is False
     assert grade(item, "1 + 1").correct is False

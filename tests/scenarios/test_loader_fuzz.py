@@ -99,13 +99,13 @@ def test_the_seed_file_is_sound(folder: Path) -> None:
     assert attempt(folder / "seed.yaml", SEED_FILE.encode()) is not None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda t: t.encode(errors="surrogatepass"))))
 def test_any_bytes_are_refused_politely(folder: Path, data: bytes) -> None:
     assert attempt(folder / "bytes.yaml", data) is None
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=mutations())
 def test_any_mutation_loads_or_is_refused_and_what_loads_exports(folder: Path, text: str) -> None:
     loaded = attempt(folder / "fuzz.yaml", text.encode(errors="surrogatepass"))
@@ -115,7 +115,7 @@ def test_any_mutation_loads_or_is_refused_and_what_loads_exports(folder: Path, t
         assert again.digest == loaded.digest
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     path=st.sampled_from(["plan.teach.policy", "plan", "models.m", "budget.hints", "matrix", "controls", "seed", "name",
                           "agents.student.memory.size", "matrix.seed", "items", "plan.after.id", "extends", "baseline"])

@@ -6,6 +6,7 @@ to standard output and progress and errors to standard error.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,13 +25,22 @@ DONE, USAGE, FAILURES, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; 3 (infrastructure) comes with the error itself."""
 
 
+_WIDTH = 100
+"""Columns where nobody says how many there are: in a file or a pipe."""
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH)
+
+
 @dataclass
 class Output:
     """Where a command writes."""
 
     json: bool = False
-    out: Console = field(default_factory=lambda: Console(highlight=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: _console(stderr=False))
+    err: Console = field(default_factory=lambda: _console(stderr=True))
 
     def result(self, data: Any, warnings: Sequence[str] = ()) -> None:
         """The envelope of a command that worked; prints nothing unless `--json`."""

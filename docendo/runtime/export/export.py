@@ -82,8 +82,8 @@ def _warnings(record: RunRecord, to: Format, rows: dict[str, int]) -> tuple[str,
     if not any(rows.values()) and to == "preference":
         found.append(
             "No pair: a pair needs two different explanations to the same prompt, one after which the "
-            "student was right and one after which it was wrong. Sample the teacher (temperature above 0) and "
-            "raise replicates."
+            "student was right and one after which it was wrong. Sample the teacher (temperature above 0), "
+            "and raise replicates."
         )
     elif not any(rows.values()):
         found.append("Nothing to export.")
@@ -93,29 +93,41 @@ def _warnings(record: RunRecord, to: Format, rows: dict[str, int]) -> tuple[str,
 @contextmanager
 def _replacing(path: Path, *, folder: bool, force: bool) -> Iterator[Path]:
     """A place beside `path` that takes its name when the body succeeds, and is removed when it fails."""
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists", suggestion="Name another file, or replace it with --force.")
-    if path.exists() and path.is_dir() != folder:
-        raise UsageError(
-            f"{path} is {'a folder' if path.is_dir() else 'a file'}", suggestion="Name another place."
-        )
-    if not path.absolute().parent.is_dir():
-        raise UsageError(
-            f"the folder {path.parent} does not exist", suggestion=f"Create it: mkdir -p {path.parent}"
-        )
+    place = path.absolute()
+    _check_place(path, folder=folder, force=force)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.absolute().parent) as scratch:
-            target = Path(scratch) / path.name
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
+            target = Path(scratch) / place.name
             if folder:
                 target.mkdir()
             yield target
-            if path.is_dir():
-                shutil.move(path, Path(scratch) / "replaced")
-            os.replace(target, path)
+            if place.is_dir():
+                shutil.move(place, Path(scratch) / "replaced")
+            os.replace(target, place)
     except OSError as error:
         raise StoreError(
             f"cannot write {path}: {error.strerror or error}", suggestion="Check space and permissions."
         ) from error
+
+
+def _check_place(path: Path, *, folder: bool, force: bool) -> None:
+    """Refuse a place that is taken, or that replacing would do more than replace an export."""
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"the folder {path.parent} does not exist", suggestion=f"Create it: mkdir -p {path.parent}"
+        )
+    if not path.exists():
+        return
+    if path.is_dir() != folder:
+        what = "a folder" if path.is_dir() else "a file"
+        raise UsageError(f"{path} is {what}", suggestion="Name another place.")
+    if not force:
+        raise UsageError(f"{path} exists", suggestion="Name another place, or replace it with --force.")
+    if folder and (others := sorted(p.name for p in path.iterdir() if p.stem not in TABLES)):
+        raise UsageError(
+            f"{path} holds more than an export ({', '.join(others[:3])}); it is not replaced",
+            suggestion="Name another folder.",
+        )
 
 
 # --- writers --------------------------------------------------------------------------------------------

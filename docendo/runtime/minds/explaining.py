@@ -66,8 +66,8 @@ def first_sentences(text: str, *, room: int, steps: int | None = None) -> str:
 def corrupted(item: Item, wrong: str, world: World) -> str:
     """The item's solution, changed so that it leads to the answer `wrong`.
 
-    Yes or no: its last sentence is denied. A number or choice: the right one is replaced, or the wrong
-    one concluded where the solution does not name it.
+    Yes or no: its last sentence is denied. Otherwise the right answer is replaced where the solution names it
+    (a number where it comes last), else the wrong one is concluded.
     """
     if item.kind == "yes_no":
         *before, last = _SENTENCE.split(item.solution.strip())
@@ -77,5 +77,9 @@ def corrupted(item: Item, wrong: str, world: World) -> str:
         options = dict(zip(labels(item.options), item.options, strict=True))
         right, wrong = options.get(right, right), options.get(wrong, wrong)
     pattern = re.compile(rf"(?<![\w.,]){re.escape(right)}(?!\w|[.,]\d)", re.IGNORECASE)
-    changed, count = pattern.subn(lambda _: wrong, item.solution)
-    return changed if count else f"{item.solution} That makes {wrong}.".strip()
+    places = list(pattern.finditer(item.solution))
+    if not places:
+        return f"{item.solution} That makes {wrong}.".strip()
+    if item.kind == "choice":
+        return pattern.sub(lambda _: wrong, item.solution)
+    return item.solution[: places[-1].start()] + wrong + item.solution[places[-1].end() :]

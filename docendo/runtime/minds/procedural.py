@@ -73,7 +73,8 @@ class ProceduralMind:
         state, after = self._after_help(view, problem)
         rules = after
         for example in view.demonstrations:
-            shown = shown_rules(example.explanation, problem_of(example.question))
+            other = problem_of(example.question)
+            shown = shown_to(example.explanation, other) if other else ()
             rules = self._read(state["seed"], rules, shown, example.explanation)
         solution, steps = worked(problem, tuple(sorted(rules.items())))
         changed = {**state, "rules": dict(after)} if after != state["rules"] else None

@@ -2,12 +2,12 @@
 
 No simulator can judge free prose. A text is read by what it has in common with the item's own solution:
 
-- *about*: it shares enough of the words and numbers of question and solution. Each word weighs
-  log((N + 1) / (n + 1/2)) for n of N items that use it, so that common words count for little.
+- *about*: it shares enough of the words and numbers of question and solution, and not much more of another
+  item's. A word weighs log((N + 1) / (n + 1/2)) for n of N items that use it: common ones count for little.
 - *coverage*: the share of the solution's weight that the text contains.
 - *conclusion*: what it says the answer is; else the conclusion of the nearest known explanation (the item's
   solution or one of its harmful explanations), turned round by an explicit denial; else, for numbers, the
-  last number of the text that neither question nor solution contains.
+  last number of the text that neither question nor solution contains, unless the gold one follows.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 
 from docendo.runtime.backends.base import BackendFault
@@ -26,13 +27,18 @@ from docendo.scenarios.item import AnswerKind, Item, PublicItem
 
 __all__ = ["Reading", "World", "chance_level", "concludes", "harmful_explanations"]
 
-OF_ITEM, OF_TEXT = 0.15, 0.5
-"""A text is about an item if it has this share of the item's weighted words, or if this share of its own
-weighted words is the item's (a short hint). Measured on StrategyQA dev and GSM8K test: every solution of the
-item itself passes, and 0.2 % and 0.8 % of the solutions of another item do."""
+OF_ITEM, OF_TEXT, OF_BEST = 0.15, 0.5, 0.9
+"""A text is about an item if it has this share of the item's weighted words, or (a short hint) if this share
+of its own is the item's; and if no other item shares much more with it. On StrategyQA dev and GSM8K test
+every solution of the item itself passes, 99.5 % of their first sentences do, and no other item's solution."""
 
+_MOST_READINGS = 65536
+_FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 _WORD = re.compile(r"[^\W\d_]{3,}|\d+(?:[.,]\d+)*")
-_CONCLUSION = re.compile(r"\bso,? the (?:correct )?(?:answer|choice) is\b.*\Z", re.IGNORECASE | re.DOTALL)
+_CONCLUSION = re.compile(
+    r"\b(?:(?:so|thus|hence|therefore),?\s+)?the\s+(?:final\s+|correct\s+)?(?:answer|choice)\s+is\b.*\Z",
+    re.IGNORECASE | re.DOTALL,
+)
 _DENIAL = re.compile(r"\b(?:not the case|not true|is false) that\b", re.IGNORECASE)
 _CHANCE: dict[AnswerKind, float] = {"yes_no": 0.5, "number": 0.05, "text": 0.05}
 
@@ -94,9 +100,9 @@ class World:
         if value is None:
             return ["I do not know"]
         near = [value + 1, value - 1, value + 2, value + 10, value * 2, value / 2]
-        possible = [v for v in near if v != value and (v >= 0 or value < 0)]
-        wrong = pick(possible, seed, "wrong", item.id)
-        return [str(wrong.numerator) if wrong.denominator == 1 else f"{float(wrong):g}"]
+        possible = [_written(v) for v in near if v != value and (v >= 0 or value < 0)]
+        given = _words(f"{item.question} {item.solution}")
+        return [pick([v for v in possible if v not in given] or possible, seed, "wrong", item.id)]
 
     def shuffled(self, answers: Mapping[str, float], item: Item, seed: int) -> dict[str, float]:
         """`answers` in an order of this mind's own, which settles what it says when it has no idea."""
@@ -116,6 +122,8 @@ class World:
     def _read(self, text: str, item_id: str) -> Reading:
         known = self._readings.get((text, item_id))
         if known is None:
+            if len(self._readings) >= _MOST_READINGS:
+                self._readings.clear()
             known = self._readings[text, item_id] = self._read_anew(text, self.key[item_id])
         return known
 
@@ -133,7 +141,9 @@ class World:
         solution = _words(item.solution)
         topic = solution | _words(item.question)
         shared = self._weigh(words & topic)
-        if not shared or (shared < OF_ITEM * self._weigh(topic) and shared < OF_TEXT * self._weigh(words)):
+        if shared < min(OF_ITEM * self._weigh(topic), OF_TEXT * self._weigh(words)):
+            return Reading(None, 0.0)
+        if not shared or shared < OF_BEST * self._best_shared(words):
             return Reading(None, 0.0)
         weight = self._weigh(solution)
         coverage = self._weigh(words & solution) / weight if weight else 0.0
@@ -155,6 +165,23 @@ class World:
                 return labels(item.options)[named[0]]
         return answer
 
+    @cached_property
+    def _users(self) -> dict[str, list[str]]:
+        """Word -> the items whose question or solution uses it."""
+        users: dict[str, list[str]] = {}
+        for name, item in self.key.items():
+            for word in _words(f"{item.question} {item.solution}"):
+                users.setdefault(word, []).append(name)
+        return users
+
+    def _best_shared(self, words: Iterable[str]) -> float:
+        """The most weight that a text shares with any item of the key."""
+        shared: Counter[str] = Counter()
+        for word in sorted(words):
+            for name in self._users.get(word, ()):
+                shared[name] += self._weights[word]  # type: ignore[assignment]
+        return max(shared.values(), default=0.0)
+
     def _alike(self, one: frozenset[str], other: frozenset[str]) -> float:
         """Weighted Jaccard similarity."""
         either = self._weigh(one | other)
@@ -162,9 +189,14 @@ class World:
 
     def _number_reached(self, text: str, item: Item) -> str | None:
         """The last number of a text, where neither question nor solution contains it."""
-        last = (extract_answer(text, "number") or "").rstrip("%")
-        given = _words(f"{item.question} {item.solution} {self.gold(item)}")
-        return last if last and last not in given else None
+        gold = self.gold(item)
+        given = _words(f"{item.question} {item.solution}") - {gold}
+        new = [n for n in (m.replace(",", "") for m in _FIGURE.findall(text)) if n not in given]
+        return new[-1] if new and new[-1] != gold else None
+
+
+def _written(value: Fraction) -> str:
+    return str(value.numerator) if value.denominator == 1 else f"{float(value):g}"
 
 
 def concludes(text: str) -> bool:

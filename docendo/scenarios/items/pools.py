@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from docendo.errors import ItemError, Problem, ScenarioError, UnknownNameError, Where, did_you_mean
-from docendo.scenarios.grader import normalise_text
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.source import SOURCES, SourceOptions
 from docendo.scenarios.schema import ItemsSpec
@@ -82,8 +81,8 @@ def load_pools(spec: ItemsSpec, *, base: Path, seed: int) -> Pools:
     items = _once(items)
     own: dict[str, int] = {}
     for item in items:
-        if pool := item.taxonomy.get("pool"):
-            own[str(pool)] = own.get(str(pool), 0) + 1
+        if pool := _own_pool(item):
+            own[pool] = own.get(pool, 0) + 1
     wanted = {**sizes, **{pool: count for pool, count in own.items() if pool not in sizes}}
     if not wanted:
         raise ItemError(
@@ -95,10 +94,10 @@ def load_pools(spec: ItemsSpec, *, base: Path, seed: int) -> Pools:
 
 
 def _deal(items: list[Item], wanted: Mapping[str, int], own: Mapping[str, int]) -> Pools:
-    free = [item for item in items if not item.taxonomy.get("pool")]
+    free = [item for item in items if not _own_pool(item)]
     pools: Pools = {}
     for pool, size in wanted.items():
-        mine = [item for item in items if item.taxonomy.get("pool") == pool]
+        mine = [item for item in items if _own_pool(item) == pool]
         more = max(0, size - len(mine))
         take, free = mine[:size] + free[:more], free[more:]
         if len(take) < size:
@@ -118,22 +117,26 @@ def _shares(wanted: Mapping[str, int], own: Mapping[str, int], total: int) -> st
     return f"Wanted: {asked}. There are {total} different items{by_file}. Make the pools smaller."
 
 
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
 def _content(item: Item) -> tuple[str, ...]:
-    return (normalise_text(item.question), *sorted(normalise_text(option) for option in item.options))
+    """What makes two items the same: the words of question and options, and the answer to open questions.
+
+    Case counts only where it changes the answer (`reverse Ab`, `reverse ab`).
+    """
+    words = [_squeezed(text).casefold() for text in (item.question, *sorted(item.options))]
+    return (*words, "" if item.options else item.answer)
 
 
 def _once(items: Sequence[Item]) -> list[Item]:
     """The items with every question kept once and every id unique."""
-    order = list(dict.fromkeys(str(item.taxonomy.get("pool", "")) for item in items))
+    _refuse_disagreement(items)
+    order = list(dict.fromkeys(_own_pool(item) for item in items))
     kept: dict[tuple[str, ...], Item] = {}
-    for item in sorted(items, key=lambda i: -order.index(str(i.taxonomy.get("pool", "")))):
-        first = kept.setdefault(_content(item), item)
-        if first.answer != item.answer and not item.options:
-            raise ItemError(
-                f"items `{first.id}` and `{item.id}` ask the same but are answered `{first.answer}` and "
-                f"`{item.answer}`",
-                suggestion="Remove one of them.",
-            )
+    for item in sorted(items, key=lambda item: -order.index(_own_pool(item))):
+        kept.setdefault(_content(item), item)
     chosen = {id(item) for item in kept.values()}
     owners: dict[str, Item] = {}
     for item in items:
@@ -143,6 +146,23 @@ def _once(items: Sequence[Item]) -> list[Item]:
                 suggestion="Give each item its own id; files of several pools share one set of ids.",
             )
     return list(owners.values())
+
+
+def _refuse_disagreement(items: Sequence[Item]) -> None:
+    first: dict[str, Item] = {}
+    for item in items:
+        other = item if item.options else first.setdefault(_squeezed(item.question), item)
+        if other.answer != item.answer:
+            raise ItemError(
+                f"items `{other.id}` and `{item.id}` ask the same but are answered `{other.answer}` and "
+                f"`{item.answer}`",
+                suggestion="Remove one of them.",
+            )
+
+
+def _own_pool(item: Item) -> str:
+    """The only pool that an item may go to, or nothing."""
+    return str(item.taxonomy.get("pool") or "")
 
 
 def _rank(seed: int, name: str) -> str:

@@ -30,9 +30,13 @@ __all__ = [
     "MessageEvent",
     "SpendEvent",
     "StopEvent",
+    "StopReason",
     "digest_events",
     "event_adapter",
 ]
+
+StopReason = Literal["end", "budget", "limit", "failed"]
+"""How an episode can end: its graph came to the end, a budget ran out, a bound was hit, or it failed."""
 
 SCHEMA_VERSION = 1
 """Version of the event vocabulary; stored with every run."""
@@ -96,6 +100,8 @@ class BeliefEvent(EventBase):
     p_correct: float | None = None
     predicted_answer: str | None = None
     given_help: bool = False
+    confidence_mode: str = ""
+    """How `p_correct` was measured (see `docendo.agents.confidence`); empty where a formula computed it."""
     skills: dict[str, float] = Field(default_factory=dict)
     """Believed probability of mastery per skill."""
     misconceptions: dict[str, float] = Field(default_factory=dict)
@@ -145,7 +151,7 @@ class StopEvent(EventBase):
     """The episode ended, and why. Running out of budget is one of the typed reasons."""
 
     kind: Literal["stop"] = "stop"
-    reason: Literal["end", "budget", "limit", "failed"]
+    reason: StopReason
     detail: str = ""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from docendo.agents.act import Ask
-from docendo.agents.port import ContinuationScore, GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
+from docendo.agents.port import ContinuationScore, GenerateRequest, ScoreRequest
 from docendo.agents.view import View
 from docendo.messages import PromptMessage
 from docendo.scenarios.item import PublicItem
@@ -33,7 +33,11 @@ class Confidence:
     options: tuple[float, ...] = ()
     censored: bool = False
     """The true probability is at most `p`: the answer was outside what the model reports."""
-    replies: tuple[GenerateReply | ScoreReply, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The mode as records name it; a bound says that it is one."""
+        return f"{self.mode}, censored" if self.censored else self.mode
 
 
 def options_of(item: PublicItem) -> tuple[str, ...]:
@@ -75,7 +79,7 @@ async def answer_confidence(
             )
         )
         hits = sum(read(c.text) == target for c in reply.completions)
-        return Confidence(p=hits / len(reply.completions), mode=mode, replies=(reply,))
+        return Confidence(p=hits / len(reply.completions), mode=mode)
     options = options_of(view.item) if view.item is not None else ()
     others = options if mode == "renormalised" or options else ()
     continuations = tuple(dict.fromkeys((target, *others)))
@@ -97,7 +101,6 @@ async def answer_confidence(
         mode=mode,
         options=tuple(p[o] for o in options),
         censored=scored.scores[0].censored,
-        replies=(scored,),
     )
 
 

@@ -20,7 +20,7 @@ from docendo.messages import Message, Role, Usage
 from docendo.scenarios.item import Item
 from docendo.scenarios.schema import AgentSpec
 
-__all__ = ["Participant", "Situation", "build_view"]
+__all__ = ["Participant", "Situation", "as_heard", "build_view"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def build_view(agent: Participant, act: Act, situation: Situation) -> View:
         shown["gold"] = Gold(answer=item.answer, solution=item.solution)
     if "dialogue" in allowed:
         shown["dialogue"] = tuple(
-            _as_heard(m) for m in situation.messages if m.sender != agent.name and m.readable_by(agent.name)
+            as_heard(m) for m in situation.messages if m.sender != agent.name and m.readable_by(agent.name)
         )
     if "own" in allowed:
         shown["own"] = tuple(_timeless(m) for m in situation.messages if m.sender == agent.name)
@@ -80,6 +80,7 @@ def build_view(agent: Participant, act: Act, situation: Situation) -> View:
             d for d in agent.memory.demonstrations if item is None or d.item != item.id
         )
         shown["notes"] = agent.memory.notes
+        shown["transcript"] = tuple(_timeless(m) for m in agent.memory.transcript)
     if "evidence" in allowed:
         shown["evidence"] = situation.evidence
     if "belief" in allowed:
@@ -97,7 +98,7 @@ def _timeless(message: Message) -> Message:
     return message.model_copy(update={"turn": 0, "usage": Usage()})
 
 
-def _as_heard(message: Message) -> Message:
+def as_heard(message: Message) -> Message:
     """A message as others get it: its words, without thoughts and typed payload."""
     return message.model_copy(update={"thoughts": "", "payload": {}, "turn": 0, "usage": Usage()})
 

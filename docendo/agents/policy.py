@@ -49,7 +49,7 @@ class Rehearsal(Protocol):
         ...
 
     async def correct(self) -> bool:
-        """Is the student's own answer right? (truth)"""
+        """Whether the student's own answer is right (truth)."""
         ...
 
     async def confidence(self, *, helped: bool) -> float:

@@ -144,7 +144,11 @@ def _context(view: View) -> dict[str, Any]:
         "gold": view.gold,
         "dialogue": view.dialogue,
         "own": view.own,
-        "memory": {"demonstrations": view.demonstrations, "notes": view.notes},
+        "memory": {
+            "demonstrations": view.demonstrations,
+            "notes": view.notes,
+            "transcript": view.transcript,
+        },
         "evidence": view.evidence,
         "belief": view.belief,
         "budget": view.budget,

@@ -63,6 +63,8 @@ class View(BaseModel):
     """From the agent's memory (artefact `memory`)."""
     notes: tuple[str, ...] = ()
     """From the agent's memory (artefact `memory`)."""
+    transcript: tuple[Message, ...] = ()
+    """Earlier dialogues, from the agent's memory (artefact `memory`)."""
     evidence: tuple[Evidence, ...] = ()
     """What the agent observed of the student, for its student model."""
     belief: dict[str, Any] | None = None

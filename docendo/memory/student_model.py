@@ -113,7 +113,7 @@ class FewShot(_Remembering):
 
 @dataclass
 class ConstantPrior(_Remembering):
-    """Believes the same of every item: the base rate, or a given number. The control for any theory of mind."""
+    """Believes the same of every item, the base rate or a given number: the control for theory of mind."""
 
     p_correct: float | None = None
 
@@ -127,7 +127,7 @@ class ConstantPrior(_Remembering):
 
 @dataclass
 class Oracle(_Remembering):
-    """Knows what the student will do, because the laboratory tries it out: the ceiling of all student models."""
+    """Knows what the student will do, because the laboratory tries it out: the ceiling."""
 
     def predict(self, query: Query) -> float | None:
         """Left to the laboratory."""

@@ -37,20 +37,18 @@ async def distort(
         return f"So the answer is {answer}."
     if how == "wrong":
         view = view.model_copy(update={"params": {**view.params, "misleading": True}})
-        return _spoken(act, await _also(episode, agent, act, view, ask))
+        return _spoken(act, await _also(act, view, ask))
     decoy = episode.lab.decoys.get(episode.item.id, episode.item)
     view = view.model_copy(update={"item": decoy.public})
-    other = await _also(episode, agent, act, view, ask)
+    other = await _also(act, view, ask)
     words = _spoken(act, other).split()
     return " ".join(islice(cycle(words), len(_spoken(act, done).split())))
 
 
-async def _also(episode: Episode, agent: Participant, act: Act, view: View, ask: Ask) -> Performed:
+async def _also(act: Act, view: View, ask: Ask) -> Performed:
     """A second explanation, recorded as a probe."""
     origin = replace(ask.origin, item=view.item.id if view.item else ask.origin.item)
-    done = await perform(act, view, replace(ask, origin=origin))
-    episode.note_probe(agent, act.name, done.replies, ask.origin.turn)
-    return done
+    return await perform(act, view, replace(ask, origin=origin))
 
 
 def _spoken(act: Act, done: Performed) -> str:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from docendo.agents.act import ACTS, Act, Ask, Performed, perform
 from docendo.agents.participant import Participant, Situation, build_view
-from docendo.agents.payload import Answer, Belief, Decision, Diagnosis, Payload, Remembered, Verdict
+from docendo.agents.payload import Answer, Belief, Decision, Diagnosis, Remembered, Verdict
 from docendo.agents.policy import Choice
-from docendo.agents.port import GenerateReply, ModelPort, Origin, Sampling, ScoreReply
+from docendo.agents.port import ModelPort, Origin, Sampling
 from docendo.agents.view import View
 from docendo.errors import EpisodeFailure
 from docendo.events import (
@@ -31,9 +31,9 @@ from docendo.events import (
 from docendo.graphs.actor import Branch
 from docendo.memory.record import Evidence
 from docendo.messages import Message
+from docendo.runtime.acting import ActingPort
 from docendo.runtime.distortion import distort
 from docendo.runtime.ledger import Ledger
-from docendo.runtime.metered import MeteredPort
 from docendo.runtime.minds.population import describe_mind
 from docendo.runtime.recorder import Recorder
 from docendo.runtime.seed import derive_seed
@@ -97,8 +97,10 @@ class Episode:
     purpose: Literal["act", "probe"] = "act"
     spoken: list[tuple[int, str, Message]] = field(default_factory=list)
     """(turn, branch, message) in order of arrival."""
-    latest: dict[str, dict[str, Payload]] = field(default_factory=dict)
-    """Branch -> scope name -> last payload."""
+    latest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Branch -> scope name -> the latest of its kind."""
+    confidences: dict[bool, tuple[float, str]] = field(default_factory=dict)
+    """Helped? -> the student's measured (probability of the target, mode), where a policy asked for it."""
 
     # --- the graph's side ---------------------------------------------------------------------------------
 
@@ -132,8 +134,7 @@ class Episode:
     # --- acting -------------------------------------------------------------------------------------------
 
     def participant(self, group: str, branch: Branch) -> Participant:
-        """The agent that acts here for `group`, an agent's name or a role: the branch's student, the
-        episode's, or the only one."""
+        """Who acts here for `group` (name or role): the branch's student, the episode's, or the only one."""
         for name in (branch.get("students"), self.key.student):
             if name in self.agents and group in (self.agents[name].group, self.agents[name].role):
                 return self.agents[name]
@@ -159,11 +160,9 @@ class Episode:
         """Let `agent` do the act `name`, and record all that follows from it."""
         act = ACTS.get(f"{agent.role}.{name}")
         view = self.view(agent, act, branch, params=params, belief=belief, evidence=evidence)
-        port = MeteredPort(self.lab.port, self.ledger, self._token_units(agent))
-        ask = self.asking(agent, act, turn, branch, port)
+        ask = self.asking(agent, act, turn, branch, self.purpose)
         done = await perform(act, view, ask)
-        self._note_calls(agent, act, done.replies, turn, branch, repairable=True)
-        said = await distort(self, agent, act, view, done, ask)
+        said = await distort(self, agent, act, view, done, self.asking(agent, act, turn, branch, "probe"))
         message = Message(
             sender=agent.name,
             recipients=() if act.to == "self" else ("*",),
@@ -207,8 +206,26 @@ class Episode:
             ),
         )
 
-    def asking(self, agent: Participant, act: Act, turn: int, branch: Branch, port: ModelPort) -> Ask:
-        """How `agent` asks its model for `act`: seed, sampling and origin included."""
+    def asking(
+        self, agent: Participant, act: Act, turn: int, branch: Branch, purpose: Literal["act", "probe"]
+    ) -> Ask:
+        """How `agent` asks its model for `act`: seed, sampling, and a port that records and charges."""
+
+        def note(key: str, operation: str, what: str) -> None:
+            self._note(
+                CallEvent,
+                agent,
+                act,
+                turn,
+                branch,
+                key=key,
+                model=agent.spec.model,
+                operation=operation,
+                purpose=what,
+            )
+
+        units = [u for u in ("tokens", f"{agent.group}_tokens") if u in self.ledger.limits]
+        port = ActingPort(self.lab.port, self.ledger, note, units, purpose)
         occurrence = sum(m.sender == agent.name and m.act == act.name for m in self.heard(str(branch)))
         material: list[object] = [
             self.lab.seed,
@@ -236,22 +253,6 @@ class Episode:
                 turn=turn,
             ),
         )
-
-    def note_probe(
-        self, agent: Participant, act: str, replies: Sequence[GenerateReply | ScoreReply], turn: int
-    ) -> None:
-        """Record calls that were made to find something out, not to say it."""
-        for reply in replies:
-            self.recorder.add(
-                CallEvent,
-                turn=turn,
-                agent=agent.name,
-                act=act,
-                key=reply.key,
-                model=agent.spec.model,
-                purpose="probe",
-                operation="generate" if isinstance(reply, GenerateReply) else "score",
-            )
 
     # --- what follows from an act ---------------------------------------------------------------------------
 
@@ -310,18 +311,19 @@ class Episode:
             m.sender == agent.name and "answer" in m.payload and m.kind == "attempt"
             for m in self.heard(str(branch))
         )
-        event = GradeEvent(
-            item=self.item.id,
-            student=agent.name,
-            answer=payload.answer,
-            correct=verdict.correct,
-            attempt=attempt - 1,
-            helped=bool([m for m in view.help if m.sender != agent.name]),
-            reason=verdict.reason,
-        )
-        self.latest[str(branch)]["grade"] = event  # type: ignore[assignment]
+        event = {
+            "item": self.item.id,
+            "student": agent.name,
+            "answer": payload.answer,
+            "correct": verdict.correct,
+            "attempt": attempt - 1,
+            "helped": bool([m for m in view.help if m.sender != agent.name]),
+            "reason": verdict.reason,
+        }
+        self.latest[str(branch)]["grade"] = event
         if self.purpose == "act":
-            self._note(GradeEvent, agent, act, turn, branch, **event.model_dump(exclude=_POSITION))
+            p, mode = self.confidences.get(bool(event["helped"]), (None, ""))
+            self._note(GradeEvent, agent, act, turn, branch, **event, confidence=p, confidence_mode=mode)
 
     def _believe(
         self, agent: Participant, act: Act, payload: Belief | Diagnosis, turn: int, branch: Branch
@@ -348,7 +350,7 @@ class Episode:
             act=act,
             item=self.item.id,
             student=student.name if student else "",
-            truth=describe_mind(mind) if mind else {},
+            truth=describe_mind(mind, self.item.skills) if mind else {},
             **fields,
         )
 
@@ -387,9 +389,6 @@ class Episode:
                 remaining=left if account is self.ledger else None,
             )
 
-    def _token_units(self, agent: Participant) -> list[str]:
-        return [u for u in ("tokens", f"{agent.group}_tokens") if u in self.ledger.limits]
-
     def _decision(self) -> dict[str, Any]:
         if self.choice is None:
             return {}
@@ -402,39 +401,10 @@ class Episode:
             "reasons": dict(self.reasons),
         }
 
-    def _note_calls(
-        self,
-        agent: Participant,
-        act: Act,
-        replies: Sequence[GenerateReply],
-        turn: int,
-        branch: Branch,
-        *,
-        repairable: bool,
-    ) -> None:
-        if self.purpose == "probe":
-            return self.note_probe(agent, act.name, replies, turn)
-        for number, reply in enumerate(replies):
-            self._note(
-                CallEvent,
-                agent,
-                act,
-                turn,
-                branch,
-                key=reply.key,
-                model=agent.spec.model,
-                operation="generate",
-                purpose="repair" if repairable and number else "act",
-            )
-        return None
-
     def _note(
         self, kind: Any, agent: Participant, act: Act, turn: int, branch: Branch, **fields: Any
     ) -> None:
         self.recorder.add(kind, turn=turn, branch=str(branch), agent=agent.name, act=act.name, **fields)
-
-
-_POSITION = {"turn", "branch", "n", "agent", "act", "kind"}
 
 
 def _leads_to(place: str, branch: str) -> bool:
@@ -443,7 +413,7 @@ def _leads_to(place: str, branch: str) -> bool:
 
 
 def scratch(episode: Episode) -> Episode:
-    """A copy of `episode` to try things out in: same item, agents and recorder, nothing said, nothing charged."""
+    """A copy of `episode` to try things out in: nothing has been said in it, and nothing is charged."""
     return replace(
         episode,
         agents=dict(episode.agents),

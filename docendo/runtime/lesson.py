@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from docendo.agents.participant import Participant
+from docendo.agents.participant import Participant, as_heard
 from docendo.agents.policy import POLICIES, Score, rank
 from docendo.agents.port import ModelPort
 from docendo.agents.prompt import PromptTemplate
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
-from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent
-from docendo.graphs.actor import Exhausted
+from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
 from docendo.graphs.expression import SCOPE_NAMES
 from docendo.memory.state import MemoryState, merge
@@ -99,6 +98,16 @@ class Lesson:
             condition=self.setting.condition, replicate=self.setting.replicate, episodes=tuple(self.traces)
         )
 
+    def allot(self) -> None:
+        """Take the items of all phases and nothing more, to see whether there are enough.
+
+        Raises:
+            ItemError: A pool has too few.
+        """
+        for phase in self.setting.scenario.plan:
+            if phase.kind != "rest":
+                self._items(phase)
+
     # --- phases -------------------------------------------------------------------------------------------
 
     async def _phase(self, index: int, phase: Phase) -> None:
@@ -106,6 +115,8 @@ class Lesson:
         shared = Ledger(self._limits(phase, len(items) * len(self._students()), shared=True))
         done: set[tuple[str, str]] = set()
         for number in range(phase.rounds):
+            if number:
+                await self._observe_anew(index, number)
             left = [
                 i for i in items if phase.rounds == 1 or any((i.id, s) not in done for s in self._students())
             ]
@@ -134,7 +145,7 @@ class Lesson:
             await self._finish(key, phase, [event, StopEvent(n=1, reason="end")], "end", "", 0.0)
 
     def _items(self, phase: Phase) -> tuple[Item, ...]:
-        pool = phase.items or ("train" if phase.kind == "observe" else "test")
+        pool = phase.pool
         if phase.kind == "observe":
             return self.allotment.take(
                 pool, phase.count or self._default_observations(), f"observe {phase.id}"
@@ -248,13 +259,12 @@ class Lesson:
         started = time.perf_counter()
         graph = self.setting.graphs[phase.id]
         failure = next((e.failure for e in episode.recorder.events if isinstance(e, ErrorEvent)), "")
-        reason, detail, turns = "failed", "", 0
+        reason: StopReason = "failed"
+        detail, turns = "", 0
         if not failure:
             try:
                 outcome = await graph.run(episode)
                 reason, detail, turns = outcome.reason, outcome.detail, outcome.turns
-            except Exhausted as exhausted:
-                reason, detail = "budget", exhausted.unit
             except InfrastructureError:
                 raise
             except EpisodeFailure as error:
@@ -278,7 +288,7 @@ class Lesson:
         key: EpisodeKey,
         phase: Phase,
         events: Sequence[EventBase],
-        outcome: str,
+        outcome: StopReason,
         failure: str,
         seconds: float,
         ordinal: int | None = None,
@@ -324,7 +334,11 @@ class Lesson:
 def help_node(graph: CompiledGraph, params: Mapping[str, Any]) -> NodeSpec | None:
     """The node that gives help when the teacher decides to intervene; `None` where help has no price."""
     nodes = graph.spec.nodes
-    scope = dict.fromkeys(SCOPE_NAMES) | {"decision": {"intervene": True}, "params": dict(params), "exhausted": ""}
+    scope = dict.fromkeys(SCOPE_NAMES) | {
+        "decision": {"intervene": True},
+        "params": dict(params),
+        "exhausted": "",
+    }
     for name, spec in nodes.items():
         if spec.do.endswith(".decide"):
             for edge in graph.edges[name]:
@@ -339,7 +353,9 @@ def _with_transcript(episode: Episode, name: str) -> MemoryState:
     memory = episode.agents[name].memory
     if memory.kind != "transcript":
         return memory
-    return memory.add_transcript(m for m in episode.heard("") if m.readable_by(name))
+    return memory.add_transcript(
+        m if m.sender == name else as_heard(m) for m in episode.heard("") if m.readable_by(name)
+    )
 
 
 def _note_failure(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from docendo.agents.act import ACTS, Ask, Performed
-from docendo.agents.confidence import answer_confidence
+from docendo.agents.confidence import Confidence, answer_confidence
 from docendo.agents.participant import Participant
 from docendo.agents.payload import Answer
 from docendo.agents.port import GenerateRequest
@@ -70,22 +70,22 @@ class ItemRehearsal:
         name = f"student {helped}"
         if name not in self._known:
             await (self._retry() if helped else self._attempt())
-            self._known[name], _ = await self._confidence_of(
-                self._student(), "retry" if helped else "attempt"
-            )
+            found = await self._confidence_of(self._student(), "retry" if helped else "attempt")
+            self._known[name] = found.p
+            self.episode.confidences[helped] = (found.p, found.label)
         return self._known[name]
 
     async def least_option(self) -> float:
         """The smallest of the student's option probabilities."""
         await self._attempt()
-        _, options = await self._confidence_of(self._student(), "attempt")
-        return min(options, default=0.0)
+        found = await self._confidence_of(self._student(), "attempt")
+        return min(found.options, default=0.0)
 
     async def teacher_confidence(self) -> float:
         """The teacher's probability of the target after its own reasoning."""
         if "teacher" not in self._known:
             await self._solve()
-            self._known["teacher"], _ = await self._confidence_of(self._teacher(), "solve")
+            self._known["teacher"] = (await self._confidence_of(self._teacher(), "solve")).p
         return self._known["teacher"]
 
     async def expected(self, *, helped: bool) -> float:
@@ -123,7 +123,7 @@ class ItemRehearsal:
         node = self.help_node or NodeSpec(do="teacher.explain")
         group, _, act = node.do.partition(".")
         await self._perform("help", self._scratch.participant(group, ROOT), act, node.params)
-        return self._scratch.spoken[-1][2].text
+        return next(m.text for _, _, m in self._scratch.spoken if m.kind == "explanation")
 
     async def _retry(self) -> Said:
         if "retry" not in self._said:
@@ -138,7 +138,7 @@ class ItemRehearsal:
         assert isinstance(done.payload, Answer)
         return done.payload.answer or ""
 
-    async def _confidence_of(self, agent: Participant, name: str) -> tuple[float, tuple[float, ...]]:
+    async def _confidence_of(self, agent: Participant, name: str) -> Confidence:
         """Probability of the target (and of the options) after the words of act `name`."""
         done, view = self._said[name]
         spec = agent.spec.confidence
@@ -146,7 +146,7 @@ class ItemRehearsal:
         if spec.mode != "frequency" and prompt[-1].role != "assistant":
             words = f"{without_conclusion(done.text)} So the answer is".strip()
             prompt = (*prompt, PromptMessage("assistant", (Span(words, "own", f"own.{name}"),)))
-        confidence = await answer_confidence(
+        return await answer_confidence(
             self._ask(agent, "solve"),
             view,
             prompt,
@@ -155,8 +155,6 @@ class ItemRehearsal:
             samples=spec.samples,
             read=self._read,
         )
-        self._scratch.note_probe(agent, "solve", confidence.replies, BEFORE)
-        return confidence.p, confidence.options
 
     async def _expected(self, helped: bool) -> float:
         teacher = self._teacher()
@@ -165,8 +163,10 @@ class ItemRehearsal:
         text = await self._help() if helped else ""
         teacher = self._teacher()
         predicted: str | None = None
+        mode = ""
         if model.asks_teacher:
-            p, predicted = await self._predict(teacher, helped)
+            found, predicted = await self._predict(teacher, helped)
+            p, mode = found.p, found.label
         else:
             item = self.episode.item
             query = Query(
@@ -188,6 +188,7 @@ class ItemRehearsal:
             p_correct=p,
             predicted_answer=predicted,
             given_help=helped,
+            confidence_mode=mode,
             skills=snapshot.get("skills", {}),
             misconceptions=snapshot.get("misconceptions", {}),
         )
@@ -199,7 +200,7 @@ class ItemRehearsal:
         assert isinstance(done.payload, Answer)
         return float(bool(grade(self.episode.item, done.payload.answer).correct))
 
-    async def _predict(self, teacher: Participant, helped: bool) -> tuple[float, str | None]:
+    async def _predict(self, teacher: Participant, helped: bool) -> tuple[Confidence, str | None]:
         """Ask the teacher's model to simulate the student: its answer, and how probable the right one is."""
         assert teacher.student_model is not None
         assert teacher.spec.student_model is not None
@@ -215,8 +216,7 @@ class ItemRehearsal:
         confidence = await answer_confidence(
             ask, view, prompt, self.episode.item.answer, mode=spec.mode, samples=spec.samples, read=self._read
         )
-        self._scratch.note_probe(teacher, "predict", confidence.replies, BEFORE)
-        return confidence.p, from_words
+        return confidence, from_words
 
     async def _simulated_answer(self, ask: Ask, view: View, prompt: tuple[PromptMessage, ...]) -> str | None:
         reply = await ask.port.generate(
@@ -229,13 +229,10 @@ class ItemRehearsal:
                 origin=ask.origin,
             )
         )
-        self._scratch.note_probe(self._teacher(), "predict", (reply,), BEFORE)
         return self._read(reply.text)
 
     def _ask(self, agent: Participant, act: str) -> Ask:
-        return self._scratch.asking(
-            agent, ACTS.get(f"{agent.role}.{act}"), BEFORE, ROOT, self.episode.lab.port
-        )
+        return self._scratch.asking(agent, ACTS.get(f"{agent.role}.{act}"), BEFORE, ROOT, "probe")
 
     def _read(self, text: str) -> str | None:
         item = self.episode.item

@@ -16,10 +16,9 @@ from docendo.runtime.client import Client
 from docendo.runtime.journal import StoreJournal
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import EpisodeTrace
-from docendo.runtime.runner import lesson_setting
 from docendo.runtime.store import Store
 from docendo.runtime.store.records import EpisodeRecord, LessonKey
-from docendo.runtime.study import Study
+from docendo.runtime.study import Study, lesson_setting
 
 __all__ = ["Difference", "Verified", "verify"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from docendo.agents.act import acts_of
 from docendo.agents.participant import Participant
@@ -27,7 +28,7 @@ from docendo.scenarios.schema import AgentSpec, ModelSpec, Scenario
 
 __all__ = ["agent_names", "agent_role", "make_roster", "sampling_of", "templates_of"]
 
-_ROLES: dict[str, Role] = {r: r for r in ("teacher", "student", "critic", "diagnostician")}  # type: ignore[misc]
+_ROLES: dict[str, Role] = {r: r for r in ("teacher", "student", "critic", "diagnostician")}
 
 
 def agent_role(name: str, spec: AgentSpec) -> Role:
@@ -72,7 +73,8 @@ def templates_of(name: str, spec: AgentSpec, base: Path) -> dict[str, PromptTemp
         for artefact in sorted(template.reads - allowed):
             raise PromptError(
                 f"prompt `{file}` reads `{artefact}`, which `{name}.{act_name}` may not see",
-                suggestion=f"Allowed: {', '.join(sorted(allowed))}. Widen it with `agents.{name}.view.{act_name}`.",
+                suggestion=f"Allowed: {', '.join(sorted(allowed))}. "
+                f"Widen it with `agents.{name}.view.{act_name}`.",
                 where=Where(path=f"agents.{name}.prompts.{act_name}", file=file),
             )
         templates[act_name] = template
@@ -82,7 +84,7 @@ def templates_of(name: str, spec: AgentSpec, base: Path) -> dict[str, PromptTemp
 def sampling_of(spec: AgentSpec, model: ModelSpec) -> Sampling:
     """How an agent draws: its own settings, then its model's, then the backend's default."""
     default = Sampling(temperature=1.0 if model.backend == "simulated" else 0.0)
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for settings in (model.sampling, spec.sampling):
         chosen |= {k: v for k, v in settings.model_dump(exclude_unset=True).items() if v is not None}
     return Sampling(

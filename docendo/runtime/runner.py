@@ -21,7 +21,7 @@ from docendo.events import SCHEMA_VERSION, digest_events
 from docendo.messages import Usage
 from docendo.runtime.client import Client, ModelStats
 from docendo.runtime.journal import Journal, StoreJournal
-from docendo.runtime.lesson import Lesson, LessonSetting
+from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures import observe_lesson
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
 from docendo.runtime.store import Store
@@ -33,7 +33,7 @@ from docendo.runtime.store.records import (
     ObservationRow,
     RunRecord,
 )
-from docendo.runtime.study import Setup, Study
+from docendo.runtime.study import Setup, Study, lesson_setting
 
 __all__ = ["Progress", "Tally", "begin", "run_lessons", "run_study", "todo"]
 
@@ -208,20 +208,6 @@ async def _run_lesson(
     watch.lesson()
 
 
-def lesson_setting(setup: Setup, replicate: int, port: Any, finished: Any) -> LessonSetting:
-    """What a lesson of `setup` needs."""
-    return LessonSetting(
-        scenario=setup.scenario,
-        condition=setup.condition.id,
-        replicate=replicate,
-        pools=setup.pools,
-        templates=setup.templates,
-        graphs=setup.graphs,
-        port=port,
-        finished=finished,
-    )
-
-
 def episode_record(key: LessonKey, ordinal: int, trace: EpisodeTrace, seconds: float) -> EpisodeRecord:
     """An ended episode as the store keeps it."""
     return EpisodeRecord(
@@ -234,7 +220,7 @@ def episode_record(key: LessonKey, ordinal: int, trace: EpisodeTrace, seconds: f
         item=trace.item,
         student=trace.student,
         outcome=trace.outcome,
-        failure=trace.failure,  # type: ignore[arg-type]
+        failure=trace.failure,
         digest=digest_events(trace.events),
         wall_s=seconds,
     )
@@ -249,6 +235,7 @@ def observations(key: LessonKey, trace: LessonTrace, setup: Setup) -> list[Obser
             measure=o.measure,
             item=o.item,
             student=o.student,
+            round=o.round,
             value=o.value,
             reason=o.reason,
         )

@@ -13,19 +13,22 @@ from pathlib import Path
 
 from docendo.agents.act import ACTS, acts_of
 from docendo.agents.policy import POLICIES, Policy
+from docendo.agents.port import GenerateReply, GenerateRequest, ModelPort, ScoreReply, ScoreRequest
 from docendo.agents.prompt import PromptTemplate
 from docendo.agents.theory_of_mind import STUDENT_MODELS
-from docendo.errors import Problem, ScenarioError, Where
+from docendo.agents.view import ARTEFACTS
+from docendo.errors import DocendoError, Problem, ScenarioError, Where, did_you_mean
 from docendo.graphs.check import check_graph
 from docendo.graphs.compile import CompiledGraph, compile_graph
 from docendo.graphs.library import library_names, load_library
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.identity import Identity, Pools, digest_of, identify
-from docendo.runtime.lesson import SHARED_UNITS
-from docendo.runtime.measures.measure import MEASURES
+from docendo.runtime.lesson import SHARED_UNITS, Finished, Lesson, LessonSetting
+from docendo.runtime.measures.measure import MEASURES, EpisodeTrace
 from docendo.runtime.roster import agent_names, agent_role, templates_of
 from docendo.scenarios.amount import amount_of
+from docendo.scenarios.arithmetic import BUGS
 from docendo.scenarios.check import check_scenario
 from docendo.scenarios.control import CONTROLS
 from docendo.scenarios.expand import Condition
@@ -34,7 +37,7 @@ from docendo.scenarios.items.pools import items_digest
 from docendo.scenarios.loader import LoadedScenario
 from docendo.scenarios.schema import AgentSpec, GraphSpec, Phase, Scenario
 
-__all__ = ["GRAPH_OF", "Setup", "Study", "known_names", "prepare"]
+__all__ = ["GRAPH_OF", "Setup", "Study", "graph_of", "known_names", "lesson_setting", "prepare"]
 
 GRAPH_OF = {"test": "exam", "observe": "observation", "teach": "intervention"}
 """The library graph that a phase uses when it names none."""
@@ -89,6 +92,8 @@ def known_names() -> dict[str, Collection[str]]:
         "graph": library_names(),
         "control": CONTROLS.names(),
         "act": ACTS.names(),
+        "artefact": sorted(ARTEFACTS),
+        "bug": sorted(BUGS),
     }
 
 
@@ -99,7 +104,9 @@ def prepare(loaded: LoadedScenario) -> Study:
         ScenarioError: With all problems that were found.
         UsageError: Items, prompts or backends cannot be used.
     """
-    check_scenario(loaded, known_names())
+    problems = check_scenario(loaded, known_names())
+    if problems:
+        raise ScenarioError(problems)
     identity = identify(loaded)
     prepared: list[Setup] = []
     found: dict[tuple[str | None, str], Problem] = {}
@@ -114,11 +121,29 @@ def prepare(loaded: LoadedScenario) -> Study:
             trouble = list(_needs_problems(scenario, pools, backends[world]))
         for problem in map(loaded.locate, trouble):
             found[problem.where.path, problem.message] = problem
-        if not trouble:
-            prepared.append(_setup(condition, pools, world, loaded.base))
+        if trouble:
+            continue
+        setup = _setup(condition, pools, world, loaded.base)
+        prepared.append(setup)
+        for problem in map(loaded.locate, _allotment_problems(setup)):
+            found[problem.where.path, problem.message] = problem
     if found:
         raise ScenarioError(found.values())
     return Study(loaded=loaded, identity=identity, setups=tuple(prepared), backends=backends)
+
+
+def lesson_setting(setup: Setup, replicate: int, port: ModelPort, finished: Finished) -> LessonSetting:
+    """What a lesson of `setup` needs."""
+    return LessonSetting(
+        scenario=setup.scenario,
+        condition=setup.condition.id,
+        replicate=replicate,
+        pools=setup.pools,
+        templates=setup.templates,
+        graphs=setup.graphs,
+        port=port,
+        finished=finished,
+    )
 
 
 def _backends(scenario: Scenario, pools: Pools, base: Path) -> dict[str, Backend]:
@@ -152,14 +177,29 @@ def _setup(condition: Condition, pools: Pools, world: str, base: Path) -> Setup:
 
 def _limits(scenario: Scenario, phase: Phase, pools: Pools) -> dict[str, int]:
     """Unit -> limit, for the bound on a graph's length."""
-    n = len(pools.get(phase.items or "test", ())) or 1
+    n = len(pools.get(phase.pool, ())) or 1
     return {u: amount_of(a, n) for u, a in scenario.budget.items()} if phase.kind == "teach" else {}
 
 
 # --- checks ---------------------------------------------------------------------------------------------
 
 
+def _unit_problems(scenario: Scenario) -> Iterator[Problem]:
+    """A budget that nothing spends limits nothing, so it is a mistake."""
+    tokens = {"tokens", *(f"{name}_tokens" for name in scenario.agents)}
+    graphs = [graph_of(scenario, p) for p in scenario.plan if p.kind == "teach"]
+    spent = {unit for graph in graphs for node in graph.nodes.values() for unit in node.spends}
+    for unit in scenario.budget:
+        if unit not in spent | tokens:
+            yield Problem(
+                message=f"nothing spends `{unit}`",
+                suggestion=did_you_mean(unit, spent | tokens),
+                where=Where(path=f"budget.{unit}"),
+            )
+
+
 def _graph_problems(scenario: Scenario) -> Iterator[Problem]:
+    yield from _unit_problems(scenario)
     acts: dict[str, set[str]] = {}
     for group, spec in scenario.agents.items():
         role = agent_role(group, spec)
@@ -183,7 +223,7 @@ def _shared_unit_problems(scenario: Scenario, phase: Phase, graph: GraphSpec) ->
         for unit in set(node.spends) & set(SHARED_UNITS) & set(scenario.budget):
             if phase.order == "parallel" and not _follows_decision(graph):
                 yield Problem(
-                    message=f"node `{name}` spends `{unit}`, which all episodes share, without a `decide` before it",
+                    message=f"node `{name}` spends the shared unit `{unit}`, and no `decide` comes first",
                     suggestion="Route to it on `decision.intervene`, or set `order: sequential`.",
                     where=Where(path=f"plan.{phase.id}"),
                 )
@@ -197,7 +237,7 @@ def _needs_problems(scenario: Scenario, pools: Pools, backends: Mapping[str, Bac
     for phase in scenario.plan:
         if phase.kind == "rest":
             continue
-        pool = phase.items or ("train" if phase.kind == "observe" else "test")
+        pool = phase.pool
         if not pools.get(pool):
             yield Problem(
                 message=f"pool `{pool}` has no items",
@@ -207,6 +247,28 @@ def _needs_problems(scenario: Scenario, pools: Pools, backends: Mapping[str, Bac
         if phase.kind == "teach" and phase.policy is not None:
             policy = POLICIES.get(phase.policy.kind)
             yield from _policy_problems(scenario, phase, policy, pools.get(pool, ()), backends)
+
+
+def _allotment_problems(setup: Setup) -> Iterator[Problem]:
+    """Whether the pools suffice for all that a lesson takes from them, tried on the first replicate."""
+    try:
+        Lesson(lesson_setting(setup, 0, _NoPort(), _nobody)).allot()
+    except DocendoError as error:
+        yield Problem(message=error.message, suggestion=error.suggestion, where=error.where)
+
+
+async def _nobody(ordinal: int, trace: EpisodeTrace, seconds: float) -> None:
+    """Told of episodes that never run."""
+
+
+class _NoPort:
+    """The port of a lesson that is only looked at."""
+
+    async def generate(self, request: GenerateRequest) -> GenerateReply:
+        raise NotImplementedError
+
+    async def score(self, request: ScoreRequest) -> ScoreReply:
+        raise NotImplementedError
 
 
 def _policy_problems(
@@ -244,8 +306,9 @@ def _scoring_problem(
 ) -> Iterator[Problem]:
     if agent.confidence.mode != "frequency" and not capabilities.scoring:
         yield Problem(
-            message=f"policy `{policy.name}` needs answer probabilities, and the backend of model `{agent.model}` "
-            "cannot score",
-            suggestion="Set `confidence: {mode: frequency, samples: 8}` for that agent, or use a backend that scores.",
+            message=f"policy `{policy.name}` needs answer probabilities, "
+            f"and the backend of model `{agent.model}` cannot score",
+            suggestion="Set `confidence: {mode: frequency, samples: 8}` for that agent, "
+            "or use a backend that scores.",
             where=where,
         )

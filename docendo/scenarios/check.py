@@ -221,12 +221,15 @@ def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _texts(value, (*path, key))
 
 
+_WRITTEN_AS_KEYS = frozenset({"act", "unit"})
+
+
 def _names(look: _Look) -> Iterator[Problem]:
     for kind, name, path in mentions(look.scenario):
         names = look.known.get(kind)
         if names is not None and name not in names and path[0] not in look.broken:
             message = f"unknown {kind.replace('_', ' ')} `{name[:60]}`"
-            where = look.place(path, False)
+            where = look.place(path, kind in _WRITTEN_AS_KEYS)
             yield Problem(message=message, suggestion=did_you_mean(name, names), where=where)
 
 

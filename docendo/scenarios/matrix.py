@@ -147,6 +147,6 @@ def _check_exclude(place: Place, matrix: dict[str, Any], axes: dict[str, list[An
                     message=f"no matrix axis `{path[:60]}`", suggestion=hint, where=place(spot, True)
                 )
             elif not any(same_value(value, known) for known in axes[path]):
-                written = did_you_mean(str(value), [str(known) for known in axes[path]])
+                written = "It has " + ", ".join(f"`{known}`" for known in axes[path][:8]) + "."
                 message = f"axis `{path}` has no value `{str(value)[:60]}` to exclude"
                 yield Problem(message=message, suggestion=written, where=place(spot, False))

@@ -104,7 +104,8 @@ def _problem(
         return Problem(message=f"`{path[-1]}` is missing", suggestion=hint, where=place(path[:-1], True))
     if kind == "mistake":
         key = context.get("key")
-        where = place((*path, key), value.get(key) is None) if key else place(path, False)
+        inside = (*path, key) if key and key in value else path
+        where = place(inside, bool(key) and value.get(key) is None)
         return Problem(message=context["message"], suggestion=context["suggestion"], where=where)
     message, hint = _wrong_value(kind, value, context, details["msg"], path)
     return Problem(message=message, suggestion=hint, where=place(path, False))

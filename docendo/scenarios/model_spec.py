@@ -78,6 +78,9 @@ class ExpertModel(_Model):
     error_rate: Probability = Field(
         0.0, description="Chance, per skill, that the expert itself uses a wrong rule there."
     )
+    slip: Probability = Field(
+        0.0, description="Chance, per item, that the expert goes wrong there in a rule that it knows."
+    )
     misleading: Flag = Field(False, description="Explain wrongly on purpose.")
 
 
@@ -165,7 +168,7 @@ def _known_model(value: Any) -> Any:
     key, names = ("mind", _MINDS) if value.get("backend") == "simulated" else ("backend", _BACKENDS)
     name = value.get(key)
     if name is None:
-        raise mistake(f"this model needs a `{key}`", did_you_mean("", names), key if key in value else None)
+        raise mistake(f"this model needs a `{key}`", did_you_mean("", names), key)
     hint = _ELSEWHERE.get(str(name), "") if key == "backend" else ""
     raise mistake(f"unknown {key} `{str(name)[:60]}`", hint or did_you_mean(str(name), names), key)
 

@@ -14,7 +14,7 @@ from typing import Any
 from docendo.errors import Problem, ScenarioError, UsageError, Where, did_you_mean
 from docendo.scenarios.control import agents_of_role
 from docendo.scenarios.paths import locate, set_path
-from docendo.scenarios.positions import Mark, Positions, read_yaml
+from docendo.scenarios.positions import Mark, Positions, depth_in, read_yaml
 
 __all__ = ["apply_overrides", "same_value"]
 
@@ -57,7 +57,7 @@ def _set(raw: Raw, positions: Positions, text: str, label: str) -> tuple[Raw, Po
 
 
 def _put(raw: Raw, positions: Positions, path: str, value: Any, label: str) -> tuple[Raw, Positions]:
-    changed = _pinned(set_path(raw, path, value), path, value)
+    changed = _pinned(set_path(raw, path, value), raw, path, value)
     return changed, positions.overlaid(locate(raw, path), Mark(label))
 
 
@@ -97,13 +97,15 @@ def _spec_of(wanted: str, models: Raw, old: Any) -> Raw:
     return {**keep, **spec}
 
 
-def _pinned(raw: Raw, path: str, value: Any) -> Raw:
-    """`raw` with its grid narrowed to the cells where `path` is `value`."""
+def _pinned(raw: Raw, before: Raw, path: str, value: Any) -> Raw:
+    """`raw` (just `before` plus `path`) with its grid narrowed to the cells where `path` is `value`."""
     matrix = raw.get("matrix")
     if not isinstance(matrix, dict):
         return raw
     for axis in matrix:
-        if axis.startswith(f"{path}.") or path.startswith(f"{axis}."):
+        inside = path.startswith(f"{axis}.")
+        around = axis.startswith(f"{path}.") and not same_value(_value(before, axis), _value(raw, axis))
+        if inside or around:
             hint = f"Set `{axis}` itself, or `matrix.{axis}=[...]`."
             raise UsageError(f"the matrix varies `{axis}`, which would undo this", suggestion=hint)
     if path not in matrix:
@@ -116,6 +118,20 @@ def _pinned(raw: Raw, path: str, value: Any) -> Raw:
     if not _agrees(raw.get("baseline"), path, value):
         del raw["baseline"]
     return raw
+
+
+def _value(raw: Raw, path: str) -> Any:
+    """What stands at a dotted path, or `None`."""
+    try:
+        place = locate(raw, path)
+    except UsageError:
+        return None
+    data: Any = raw
+    if depth_in(raw, place) < len(place):
+        return None
+    for part in place:
+        data = data[part]
+    return data
 
 
 def _agrees(entry: Any, path: str, value: Any) -> bool:

@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -118,11 +119,14 @@ def read_yaml(text: str, file: str) -> tuple[Any, Positions, list[Problem]]:
 
 def _compose(text: str, file: str) -> Node | None:
     yaml = YAML(typ="safe", pure=True)
+    yaml.max_depth = MAX_DEPTH + 1
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             node: Node | None = yaml.compose(text)
             return node
+    except MaxDepthExceededError as error:
+        problem = _too_much(Mark(file, error.problem_mark.line + 1, error.problem_mark.column + 1))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = Where(file=file, line=mark.line + 1, column=mark.column + 1) if mark else Where(file=file)

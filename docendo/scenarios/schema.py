@@ -44,7 +44,7 @@ class MemorySpec(Named):
     initial: Whole | None = Field(
         None,
         ge=0,
-        description="Demonstrations to start with; `size` of them where the memory resets by episode, else none.",
+        description="Demonstrations to start with; `size` where the memory resets by episode, else none.",
     )
     reset: Literal["episode", "phase", "lesson"] = Field(
         "episode", description="When what was added is forgotten."
@@ -70,6 +70,9 @@ class StudentModelSpec(Named):
     )
     p_correct: Probability | None = Field(
         None, description="For `constant`; the observed base rate when unset."
+    )
+    update: Flag = Field(
+        False, description="Observe the student anew before every further round of a teach phase."
     )
 
 

@@ -220,11 +220,21 @@ def test_without_controls_nothing_is_a_gain(store: Store) -> None:
     assert any("no controls" in w for w in report.warnings)
 
 
-def test_p_is_corrected_over_the_measure_s_comparisons(report: Report) -> None:
-    found = [d for c in report.conditions if (d := c.measures["accuracy"].difference)]
-    assert len(found) == 4
-    assert all(d.p is not None and d.p_adjusted is not None and d.p_adjusted >= d.p for d in found)
-    assert min(d.p_adjusted or 0 for d in found) == pytest.approx(min(4 * (d.p or 0) for d in found))
+def test_p_is_corrected_over_comparisons_that_can_differ(store: Store) -> None:
+    rights = (15, 30, 22, 15)
+    begin(store, [({POLICY: name}, "") for name in "abcd"])
+    for index, right in enumerate(rights):
+        write_lesson(store, "r1", answers(f"c{index}", [i < right for i in range(60)]))
+    store.finish_run("r1")
+    conditions = build_report(store, "r1", measures=["accuracy"]).conditions
+    large, small, equal = (d for c in conditions if (d := c.measures["accuracy"].difference))
+    assert large.p is not None
+    assert small.p is not None
+    assert large.p < small.p
+    assert large.p_adjusted == pytest.approx(2 * large.p)
+    assert small.p_adjusted == pytest.approx(small.p)
+    assert (equal.p_adjusted, equal.conclusion) == (1.0, "inconclusive")
+    assert "all pairs are equal" in conditions[3].verdicts[0]
 
 
 def test_a_baseline_that_no_condition_has_is_said(store: Store) -> None:
@@ -283,7 +293,7 @@ def test_numeric_values_of_an_axis(value: object, number: float | None) -> None:
 
 
 def test_compare_two_conditions_of_a_run(grid: Store) -> None:
-    found = compare(grid, "r1", condition_a="best, 50%", condition_b="c1", measures=["accuracy"])
+    found = compare(grid, "r1:best, 50%", ":c1", measures=["accuracy"])
     assert (found.first.label, found.second.label) == ("best, 50%", "random, 50%")
     accuracy = found.measures["accuracy"]
     assert accuracy.difference.mean == pytest.approx(
@@ -309,11 +319,11 @@ def test_compare_two_runs_matches_their_items(store: Store) -> None:
 
 def test_compare_needs_two_sides(grid: Store) -> None:
     with pytest.raises(UsageError, match="both sides"):
-        compare(grid, "r1", condition_a="c0", condition_b="c0")
+        compare(grid, "r1:c0", "study:random, 0%")
     with pytest.raises(UsageError, match="has 7 conditions; name one"):
-        compare(grid, "r1")
+        compare(grid, "r1", "r1")
     with pytest.raises(UnknownNameError, match="no single condition"):
-        compare(grid, "r1", condition_a="c0", condition_b="bets, 50%")
+        compare(grid, "r1:c0", "r1:bets, 50%")
 
 
 def test_constant_belief_and_oracle_in_a_report(store: Store) -> None:

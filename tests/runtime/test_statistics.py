@@ -183,6 +183,17 @@ def test_one_item_and_one_student_carry_no_interval() -> None:
     assert (found.mean, found.low, found.high) == (1.0, None, None)
 
 
+def test_agreement_of_all_is_no_certainty() -> None:
+    never, always = (
+        estimate(sample(*[0.0] * 20), 0, bounds=UNIT),
+        estimate(sample(*[1.0] * 20), 0, bounds=UNIT),
+    )
+    assert (never.low, never.high) == (0.0, pytest.approx(binomtest(0, 20).proportion_ci().high))
+    assert (always.low, always.high) == (pytest.approx(binomtest(20, 20).proportion_ci().low), 1.0)
+    counts = estimate(sample(*[12.0] * 20), 0)
+    assert (counts.low, counts.high) == (12.0, 12.0)
+
+
 def test_large_sparse_tables_agree_with_small_dense_ones() -> None:
     values = np.random.default_rng(9).normal(0, 1, 1500)
     apart = Sample(tuple(Key("t", 0, f"i{i}", "s", i) for i in range(1500)), values)
@@ -296,8 +307,8 @@ def test_verdict_gives_difference_interval_pairs_p_and_missing() -> None:
     conclusion, sentence = said(found(), p_adjusted=0.004, family=3)
     assert conclusion == "higher"
     assert sentence == (
-        "accuracy: `tom` is higher than `random`: +0.080 [+0.030, +0.130] over 600 pairs, adjusted p = 0.004; "
-        "nothing is missing."
+        "accuracy: `tom` is higher than `random`: +0.080 [+0.030, +0.130] over 600 pairs, "
+        "adjusted p = 0.004; nothing is missing."
     )
 
 

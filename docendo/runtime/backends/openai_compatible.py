@@ -44,6 +44,7 @@ from docendo.runtime.backends.openai_wire import (
     said,
 )
 from docendo.runtime.backends.token_scores import single_token_score, tail_score
+from docendo.scenarios.environment import resolve_env
 from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["TOP_LOGPROBS", "OpenAIBackend"]
@@ -70,6 +71,9 @@ class OpenAIBackend:
         Raises:
             UsageError: `base_url` is not an address.
         """
+        spec = spec.model_copy(
+            update={"model": resolve_env(spec.model), "base_url": resolve_env(spec.base_url)}
+        )
         if not re.match(r"https?://[^/]", spec.base_url):
             raise UsageError(
                 f"`base_url` of model `{spec.model}` does not start with http:// or https://",

@@ -1,4 +1,4 @@
-"""The command line. Commands import what they need when they run, so that `--help` and finished runs are quick."""
+"""The command line. Commands import what they need when they run, so that the others start quickly."""
 
 from docendo.runtime.cli.app import main
 

@@ -99,7 +99,8 @@ def _bug(error: BaseException, output: Output) -> int:
     output.error(
         InfrastructureError(
             f"docendo failed: {type(error).__name__}: {error}{place}",
-            suggestion="This is a bug. What was recorded is kept. Set DOCENDO_TRACEBACK=1 and report what it prints.",
+            suggestion="This is a bug. What was recorded is kept. "
+            "Set DOCENDO_TRACEBACK=1 and report what it prints.",
         )
     )
     return InfrastructureError.exit_code

@@ -51,13 +51,14 @@ def init(
 def validate(file: ScenarioFile, set_: Settings = None, role: Roles = None, json: JsonFlag = False) -> None:
     """Check a scenario: schema, names, graphs, items, prompts, capabilities. Runs nothing."""
     from docendo.runtime.cli.load import load
-    from docendo.runtime.study import prepare
+    from docendo.runtime.study import known_names, prepare
 
     output = Output(json)
-    study = prepare(load(file, set_, role))
+    study = prepare(load(file, set_, role, known=known_names()))
     lessons = len(study.setups) * study.scenario.replicates
     output.say(
-        f"{file}: sound. {len(study.setups)} conditions x {study.scenario.replicates} replicates = {lessons} lessons."
+        f"{file}: sound. {len(study.setups)} conditions x {study.scenario.replicates} replicates "
+        f"= {lessons} lessons."
     )
     output.result(
         {
@@ -74,7 +75,7 @@ def schema(
     json: JsonFlag = False,
 ) -> None:
     """Print the JSON Schema of scenario files, for editors."""
-    from docendo.scenarios.export import json_schema
+    from docendo.scenarios.json_schema import json_schema
 
     output = Output(json)
     document = json_schema()

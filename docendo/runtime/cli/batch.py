@@ -130,9 +130,10 @@ def _conclude(
     allowed = loaded.scenario.fail_on_error
     too_many = failed > (allowed * episodes if allowed < 1 else allowed)
     if failed:
+        excess = ", more than `fail_on_error` allows" if too_many else ""
         output.note(
-            f"{failed} of {episodes} episodes failed{' - more than fail_on_error allows' if too_many else ''}. "
-            "See `docendo ls --failures`; retry them with `--retry errors`.",
+            f"{failed} of {episodes} episodes failed{excess}. "
+            f"See them with `docendo ls --failures {run_id}`; retry them with `--retry errors`.",
             "yellow",
         )
     summary: dict[str, object] = {
@@ -165,11 +166,12 @@ def _planned(study: Study) -> dict[str, list[str]]:
     ]
     setup = study.setups[0]
     students = sum(a.count for n, a in setup.scenario.agents.items() if (a.role or n) == "student") or 1
-    episodes = [
-        f"{p.id}: {min(p.count or 10**9, len(setup.pools.get(p.items or 'test', ())))} items x {students} students x {p.rounds} rounds"
-        for p in setup.scenario.plan
-        if p.kind != "rest"
-    ]
+    episodes = []
+    for phase in setup.scenario.plan:
+        if phase.kind != "rest":
+            size = len(setup.pools.get(phase.pool, ()))
+            n = min(phase.count or size, size)
+            episodes.append(f"{phase.id}: {n} items x {students} students x {phase.rounds} rounds")
     head = f"{study.run_id}: {len(study.setups)} conditions x {study.scenario.replicates} replicates"
     return {
         "run": [study.run_id],
@@ -187,7 +189,7 @@ def replay(
     ] = True,
     json: JsonFlag = False,
 ) -> int:
-    """Run again on the recorded answers alone, with no model, and say whether every event comes out the same."""
+    """Run again on the recorded answers alone, with no model, and compare every event."""
     from docendo.runtime.replay import verify as verify_run
     from docendo.runtime.runs import reopen
 

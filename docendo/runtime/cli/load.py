@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docendo.scenarios.check import Known
 from docendo.scenarios.loader import LoadedScenario, load_scenario
 
 __all__ = ["load"]
@@ -17,6 +18,7 @@ def load(
     limit: int | None = None,
     replicates: int | None = None,
     seed: int | None = None,
+    known: Known | None = None,
 ) -> LoadedScenario:
     """The scenario with every override applied; `--set`, then the short options.
 
@@ -28,7 +30,7 @@ def load(
         overrides.append(f"replicates={replicates}")
     if seed is not None:
         overrides.append(f"seed={seed}")
-    loaded = load_scenario(file, overrides=overrides, roles=list(roles or ()))
+    loaded = load_scenario(file, overrides=overrides, roles=list(roles or ()), known=known)
     if limit is None:
         return loaded
     counts = [

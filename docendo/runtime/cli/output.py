@@ -31,7 +31,9 @@ _WIDTH = 100
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, width=None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH)
+    return Console(
+        stderr=stderr, highlight=False, width=None if stream.isatty() or "COLUMNS" in os.environ else _WIDTH
+    )
 
 
 @dataclass

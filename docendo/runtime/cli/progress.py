@@ -44,8 +44,8 @@ class RunProgress:
         share = f"{shared / tally.calls:.0%}" if tally.calls else "-"
         usage = tally.usage
         counts = (
-            f"{tally.episodes:,} episodes ({tally.failed} failed) · {tally.calls:,} calls ({share} from cache) · "
-            f"{usage.prompt_tokens + usage.completion_tokens:,} tokens"
+            f"{tally.episodes:,} episodes ({tally.failed} failed) · {tally.calls:,} calls "
+            f"({share} from cache) · {usage.prompt_tokens + usage.completion_tokens:,} tokens"
         )
         self._bar.update(self._task, total=tally.lessons, completed=tally.lessons_done, counts=counts)
 

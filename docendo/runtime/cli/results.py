@@ -132,9 +132,12 @@ def _is_episode(name: str) -> bool:
 
 def _transcript(name: str, url: str, output: Output) -> None:
     """What was said, decided, spent and judged in one episode."""
+    from docendo.runtime.report.compare import condition_called
+
     run, condition, replicate, key = name.split("/", 3)
     with open_store(url, create=False, readonly=True) as opened:
         record = opened.run(run)
+        condition = condition_called(opened, record, condition).id
         if not replicate.isdigit():
             raise UsageError(
                 f"`{replicate}` is not a replicate", suggestion="Write RUN/CONDITION/REPLICATE/EPISODE."
@@ -210,5 +213,8 @@ def export(
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:
         written = export_run(opened, name, to, out, force=force)
-    output.say(f"Wrote {written.rows} rows to {out}.")
-    output.result({"out": str(out), "rows": written.rows})
+    counts = ", ".join(f"{n:,} {what}" for what, n in written.rows.items())
+    output.say(f"Wrote {counts} to {out}.")
+    for warning in written.warnings:
+        output.note(f"Note: {warning}")
+    output.result({"out": str(out), "rows": written.rows}, written.warnings)

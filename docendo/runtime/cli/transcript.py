@@ -27,11 +27,10 @@ def lines_of(events: Sequence[Event]) -> Iterator[str]:
                 to = "to itself" if not m.recipients else ""
                 yield f"{place}{m.sender} {m.act} {to}".rstrip() + f": {m.text}"
             case DecisionEvent():
-                why = ", ".join(
-                    f"{k} {v:.2f}" if isinstance(v, float) else f"{k} {v}" for k, v in event.reasons.items()
-                )
+                why = ", ".join(f"{k} {_figure(v)}" for k, v in event.reasons.items())
                 rank = f", rank {event.rank + 1}" if event.rank is not None else ""
-                yield f"{place}{event.agent} decides: {event.chosen} ({event.policy}{rank}{'; ' + why if why else ''})"
+                because = f"; {why}" if why else ""
+                yield f"{place}{event.agent} decides: {event.chosen} ({event.policy}{rank}{because})"
             case BeliefEvent():
                 help_ = "after help" if event.given_help else "alone"
                 p = "" if event.p_correct is None else f", p(correct) {event.p_correct:.2f}"
@@ -47,3 +46,7 @@ def lines_of(events: Sequence[Event]) -> Iterator[str]:
                 yield f"{place}stop: {event.reason} {event.detail}".rstrip()
             case _:
                 pass
+
+
+def _figure(v: object) -> str:
+    return f"{v:.2f}" if isinstance(v, float) else str(v)

@@ -12,25 +12,23 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import orjson
-from ruamel.yaml import YAML
 
 from docendo.errors import StoreError, UnknownNameError, UsageError, did_you_mean
 from docendo.runtime.export.tables import TABLES, csv_table, parquet_table, require_pyarrow
 from docendo.runtime.export.training import preference_pairs, successful_conversations
 from docendo.runtime.store.reads import StoreReader
-from docendo.runtime.store.records import ConditionRecord, RunRecord
-from docendo.scenarios.schema import Scenario
+from docendo.runtime.store.records import RunRecord
+from docendo.scenarios.export import export_yaml
 
 __all__ = ["FORMATS", "Exported", "Format", "export"]
 
@@ -169,28 +167,9 @@ def _preference(store: StoreReader, run: RunRecord, target: Path) -> dict[str, i
 
 
 def _config(store: StoreReader, run: RunRecord, target: Path) -> dict[str, int]:
-    """The resolved scenario, its keys in the order of the schema. The author's comments are not in it."""
-    order = list(Scenario.model_fields)
-    keys = sorted(run.scenario, key=lambda key: (order.index(key) if key in order else len(order), key))
-    scenario = {key: run.scenario[key] for key in keys if run.scenario[key] is not None}
-    if "matrix" in scenario:
-        scenario["matrix"] = _in_order(scenario["matrix"], store.conditions(run.id))
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    text = io.StringIO()
-    yaml.dump(scenario, text)
-    target.write_text(text.getvalue(), encoding="utf-8")
+    """The resolved scenario. The author's comments are not in it."""
+    target.write_text(export_yaml(run.scenario), encoding="utf-8")
     return {"scenarios": 1}
-
-
-def _in_order(matrix: dict[str, Any], conditions: Sequence[ConditionRecord]) -> dict[str, Any]:
-    """The axes from the slowest to the fastest, which the order of the conditions shows."""
-
-    def first_change(path: str) -> int:
-        values = [c.coordinates.get(path) for c in conditions if not c.control]
-        return next((i for i, value in enumerate(values) if value != values[0]), len(values))
-
-    return {path: matrix[path] for path in sorted(matrix, key=first_change, reverse=True)}
 
 
 _WRITERS: dict[str, Callable[[StoreReader, RunRecord, Path], dict[str, int]]] = {

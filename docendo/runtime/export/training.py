@@ -71,14 +71,17 @@ class _Helped:
 def successful_conversations(store: StoreReader, run_id: str) -> Iterator[dict[str, Any]]:
     """`{"messages": [...]}` of every explanation after which the student was right, and of that answer.
 
-    `spans` lists the kinds of origin that the prompt mixes (such as `gold`), for filtering.
+    Conditions share calls; each call is given once. `spans` lists the kinds of origin that the prompt mixes
+    (such as `gold`), for filtering.
     """
+    seen: set[str] = set()
     for helped in _all_helped(store, run_id):
-        if not helped.good:
-            continue
-        for event in (helped.explained, helped.answered):
-            call = store.calls([event.key]).get(event.key) if event else None
-            if event is not None and call is not None and (chat := _conversation(call)) is not None:
+        for event in (helped.explained, helped.answered) if helped.good else ():
+            if event is None or event.key in seen:
+                continue
+            seen.add(event.key)
+            call = store.calls([event.key]).get(event.key)
+            if call is not None and (chat := _conversation(call)) is not None:
                 yield {
                     "messages": chat,
                     "agent": event.agent,
@@ -172,7 +175,8 @@ def _conversation(call: CallRecord) -> Chat | None:
     chat = [{"role": m.role, "content": m.text} for m in call.prompt]
     text = str(completions[0]["text"])
     if chat and chat[-1]["role"] == "assistant":
-        text = chat.pop()["content"] + text
+        begun = chat.pop()["content"]
+        text = begun + text if begun[-1:].isspace() or text[:1].isspace() else f"{begun} {text}"
     return [*chat, {"role": "assistant", "content": text}]
 
 

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import groupby
 from typing import Any
 
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr
 
 from docendo.events import BeliefEvent, GradeEvent
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, measure

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from docendo.events import Event, GradeEvent
+from docendo.events import Event, GradeEvent, StopReason
 from docendo.registry import Registry
 
 __all__ = [
@@ -44,7 +44,7 @@ class EpisodeTrace:
     """Empty where the episode has no single item, such as an exam."""
     student: str = ""
     """Empty where the episode has several students."""
-    outcome: str = "end"
+    outcome: StopReason = "end"
     """How it ended: `end`, `budget`, `limit` or `failed`."""
     failure: str = ""
     """Kind of the failure; empty for an episode that ran to its end."""

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse  # type: ignore[import-untyped]
-from scipy.stats import binomtest, norm  # type: ignore[import-untyped]
+from scipy import sparse
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 
 __all__ = [
@@ -222,7 +222,7 @@ def _interval(
     draws = _draws(valid.values, (items, n_items), (students, n_students), seed, resamples)
     spread = float(draws.std())
     if se == 0 or spread == 0:
-        return mean, mean, se
+        return *_unanimous(mean, bounds, n_items if n_items > 1 else n_students), se
     tail = ALPHA / 2
     scale = se / spread * float(student_t.ppf(1 - tail, df) / norm.ppf(1 - tail))
     low, high = (mean + scale * (float(q) - mean) for q in np.quantile(draws, [tail, 1 - tail]))
@@ -231,24 +231,35 @@ def _interval(
     return low, high, se
 
 
+def _unanimous(mean: float, bounds: tuple[float, float] | None, clusters: int) -> tuple[float, float]:
+    """The interval where all observations are equal, of which no resampling can make another.
+
+    At an end of a bounded scale it reaches as far inward as Clopper & Pearson's (1934) of as many trials as
+    there are clusters. That holds for any variable on the scale: the chance of n values at its end is at most
+    (1 - distance of the mean from the end)^n. Elsewhere it has no width.
+    """
+    if bounds is None or mean not in bounds:
+        return mean, mean
+    reach = (bounds[1] - bounds[0]) * float(1 - (ALPHA / 2) ** (1 / clusters))
+    return (mean, mean + reach) if mean == bounds[0] else (mean - reach, mean)
+
+
 def _standard_error(
     residuals: Floats, items: tuple[Ints, int], students: tuple[Ints, int]
 ) -> tuple[float, float]:
     """Two-way cluster-robust standard error of a mean, and its degrees of freedom.
 
-    V = V_item + V_student - V_cell (Cameron, Gelbach & Miller 2011), each G/(G-1) * sum of squared cluster
-    sums / n^2, and never below the larger one-way variance. The degrees of freedom are Satterthwaite's, of
-    V_item and of what V_student adds to it.
+    V = V_cell + (V_item - V_cell)+ + (V_student - V_cell)+, each V a one-way variance G/(G-1) * sum of
+    squared cluster sums / n^2. It is Cameron, Gelbach & Miller's (2011) V_item + V_student - V_cell, kept
+    from falling below any of the three. The degrees of freedom are Satterthwaite's (1946) of these parts.
+    With only 2 or 3 students that differ much, intervals cover about 0.9 rather than 0.95 (simulated).
     """
-    cells, n_cells = _codes(zip(items[0].tolist(), students[0].tolist(), strict=True))
-    v_item, v_student, v_cell = (
-        _cluster_variance(residuals, *factor) for factor in (items, students, (cells, n_cells))
-    )
-    main, other = (items, students) if v_item >= v_student else (students, items)
-    v_main, v_other = max(v_item, v_student), min(v_item, v_student)
-    excess = max(0.0, v_other - v_cell) if other[1] > 1 else 0.0
-    variance = v_main + excess
-    noise = v_main**2 / max(main[1] - 1, 1) + excess**2 / max(other[1] - 1, 1)
+    pairs = zip(items[0].tolist(), students[0].tolist(), strict=True)
+    factors = (_codes(pairs), items, students)
+    cell, *others = (_cluster_variance(residuals, *factor) for factor in factors)
+    parts = [cell, *(max(0.0, other - cell) for other in others)]
+    variance = sum(parts)
+    noise = sum(part**2 / max(count - 1, 1) for part, (_, count) in zip(parts, factors, strict=True))
     return float(np.sqrt(variance)), (variance**2 / noise if noise > 0 else float("inf"))
 
 

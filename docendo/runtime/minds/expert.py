@@ -1,8 +1,9 @@
 """A simulated teacher: solves, explains, predicts students, diagnoses, reviews.
 
 It knows the procedures of column arithmetic and, as an expert does, the answers and solutions of other items,
-except where it is itself faulty: with chance `error_rate` per rule or skill (stable) it holds a bug, or gives
-a wrong answer with a solution that leads there. What it believes about a student comes from its view only:
+except where it is itself at fault: with chance `error_rate` per rule or skill it holds a bug, or gives a wrong
+answer with a solution that leads there; with chance `slip` per item it does so on that item alone, in one rule
+that the item needs (both are stable draws of this expert). What it believes about a student comes from its view only:
 the evidence that it is shown, by Bayes' rule (`hypotheses`, `estimates`).
 
 A *personalised* explanation spells out first what the student most probably lacks, judged from the evidence,
@@ -19,7 +20,7 @@ from typing import Any
 
 from docendo.agents.view import View
 from docendo.memory.record import Evidence
-from docendo.runtime.minds.draws import pick
+from docendo.runtime.minds.draws import pick, unit
 from docendo.runtime.minds.estimates import SkillEstimate, estimate
 from docendo.runtime.minds.explaining import corrupted, first_sentences, spelled_out
 from docendo.runtime.minds.hypotheses import posterior
@@ -29,7 +30,7 @@ from docendo.runtime.minds.procedural import worked
 from docendo.runtime.minds.reading import problem_of, shown_to
 from docendo.runtime.minds.skill import skills_of
 from docendo.runtime.minds.world import World, concludes, harmful_explanations
-from docendo.scenarios.arithmetic import BUGS, Step
+from docendo.scenarios.arithmetic import BUGS, Step, exercised
 from docendo.scenarios.grader import extract_answer
 from docendo.scenarios.item import PublicItem
 from docendo.scenarios.model_spec import ExpertModel
@@ -138,7 +139,8 @@ class ExpertMind:
         item = self.world.item(public)
         if wrongly and (harmful := harmful_explanations(item)):
             return harmful[0][1]
-        if wrongly or not all(has_mastered(_mind(view), skill) for skill in skills_of(item)):
+        known = all(has_mastered(_mind(view), skill) for skill in skills_of(item))
+        if wrongly or not known or self._slips(view, item):
             return pick(
                 self.world.wrong_answers(item, _mind(view)["seed"]), _mind(view)["seed"], "err", item.id
             )
@@ -157,15 +159,19 @@ class ExpertMind:
         )
 
     def _rules(self, view: View, *, wrongly: bool) -> tuple[tuple[str, str], ...]:
-        """Its own rules; on purpose wrongly, a bug for every rule."""
-        rules: dict[str, str] = _mind(view)["rules"]
+        """Its own rules; on purpose wrongly, a bug for every rule; after a slip, one for a rule of the item."""
+        seed, rules, item = _mind(view)["seed"], _mind(view)["rules"], item_of(view, self.name)
         if wrongly:
-            seed = _mind(view)["seed"]
-            rules = {
-                slot: pick([b.name for b in BUGS.values() if b.slot == slot], seed, "mislead", slot)
-                for slot in rules
-            }
+            rules = {slot: _bug_of(slot, seed, "mislead", slot) for slot in rules}
+        elif (problem := problem_of(item.question)) is not None and self._slips(view, item):
+            needed = [slot for slot in exercised(problem) if slot in rules]
+            slot = pick(needed, seed, "slip in", item.id) if needed else ""
+            rules = {**rules, slot: _bug_of(slot, seed, "slip to", item.id)} if slot else rules
         return tuple(sorted(rules.items()))
+
+    def _slips(self, view: View, item: PublicItem) -> bool:
+        """Whether this expert goes wrong on this item though it knows better (an error, not a bug)."""
+        return unit(_mind(view)["seed"], "slip", item.id) < self.spec.slip
 
     def _priority(self, view: View) -> Callable[[Step], float]:
         """How badly the student seems to need each step: the probability that its own rule there is wrong."""
@@ -238,6 +244,11 @@ class ExpertMind:
                     student=message.sender, student_answer=answer, student_explanation=message.text,
                 ))  # fmt: skip
         return tuple(found)
+
+
+def _bug_of(slot: str, *parts: object) -> str:
+    """One of the bugs of a rule."""
+    return pick([b.name for b in BUGS.values() if b.slot == slot], *parts)
 
 
 def _mind(view: View) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def rule_answers(problem: Problem) -> tuple[str, ...]:
     return tuple(answers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RulePosterior:
     """Weights of the hypotheses of one operation, for each assumed rate of comprehension."""
 
@@ -97,6 +97,10 @@ class RulePosterior:
 
     def predict(self, problem: Problem, help_: str = "") -> dict[str, float]:
         """Posterior predictive of what the learner's rules give, after help if any; likeliest first."""
+        return dict(self._predicted(problem, help_))
+
+    @lru_cache(maxsize=16384)  # noqa: B019 - posteriors are few, and cached themselves
+    def _predicted(self, problem: Problem, help_: str) -> Mapping[str, float]:
         answers = rule_answers(problem)
         steps = shown_to(help_, problem) if help_ else ()
         p: dict[str, float] = {}

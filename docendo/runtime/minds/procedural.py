@@ -19,7 +19,7 @@ from docendo.agents.view import View
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.minds.draws import unit
 from docendo.runtime.minds.mind import ActOfMind, Attempt, Said, item_of, wrap_up
-from docendo.runtime.minds.reading import problem_of, shown_rules, shown_to
+from docendo.runtime.minds.reading import problem_of, shown_to
 from docendo.scenarios.arithmetic import Problem, Solution, solve
 from docendo.scenarios.model_spec import ProceduralModel
 from docendo.scenarios.worked_steps import ReadStep, render_steps

@@ -29,8 +29,9 @@ __all__ = ["Reading", "World", "chance_level", "concludes", "harmful_explanation
 
 OF_ITEM, OF_TEXT, OF_BEST = 0.15, 0.5, 0.9
 """A text is about an item if it has this share of the item's weighted words, or (a short hint) if this share
-of its own is the item's; and if no other item shares much more with it. On StrategyQA dev and GSM8K test
-every solution of the item itself passes, 99.5 % of their first sentences do, and no other item's solution."""
+of its own is the item's; and if no other item shares much more with it. Chosen on StrategyQA dev and GSM8K
+test: every solution of the item itself passes, 99.5 % of their first sentences do, and none of some 10,000
+solutions of other items, drawn at random, did."""
 
 _MOST_READINGS = 65536
 _FIGURE = re.compile(r"\d+(?:[.,]\d+)*")

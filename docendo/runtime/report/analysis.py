@@ -53,8 +53,7 @@ def analyse(
         for arm in arms
         if arm.id in baseline
     }
-    adjusted = dict(zip(found, holm([d.p for d in found.values()]), strict=True))
-    family = sum(p is not None for p in adjusted.values())
+    adjusted, family = _adjusted(found)
     measured, verdicts = {}, {}
     for arm in arms:
         paired = None
@@ -73,6 +72,18 @@ def analyse(
             verdicts[arm.id], paired = said, _paired(gap, other, adjusted[arm.id], said)
         measured[arm.id] = _measured(measure, arm, samples.get(arm.id, EMPTY), paired, digest)
     return Analysed(measured, verdicts)
+
+
+def _adjusted(found: Mapping[str, Difference]) -> tuple[dict[str, float | None], int]:
+    """Holm's adjustment, and over how many comparisons.
+
+    Where all pairs are equal, as at a budget of 0, no sign flip can give another p than 1: such a comparison
+    is no part of the family (Tarone 1990).
+    """
+    open_ = {arm: d for arm, d in found.items() if d.p is not None and not (d.mean == 0 and d.se == 0)}
+    adjusted: dict[str, float | None] = {arm: d.p for arm, d in found.items()}
+    adjusted.update(zip(open_, holm([d.p for d in open_.values()]), strict=True))
+    return adjusted, len(open_)
 
 
 def compare_arms(

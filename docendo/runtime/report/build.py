@@ -27,7 +27,9 @@ __all__ = ["build_report", "measure_called", "measures_of", "samples_of"]
 Unit = tuple[int, str, int, str, str]
 """Replicate, phase, round, item, student."""
 FINDINGS = 8
-"""Most verdicts among the key findings."""
+"""Most conclusive verdicts among the key findings."""
+OPEN_FINDINGS = 3
+"""Most verdicts shown where none is conclusive."""
 
 
 def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) -> Report:
@@ -191,18 +193,18 @@ def _condition(arm: Arm, counts: Counts, analysed: dict[str, Analysed]) -> Condi
 
 
 def _findings(name: str, analysed: Analysed) -> list[str]:
-    """A summary of the primary measure's comparisons, then the sentences, those with a conclusion first."""
+    """How the primary measure's comparisons went, then the conclusive ones, the largest difference first.
+
+    Where none is conclusive, the largest of the open ones stand in for them.
+    """
     verdicts = analysed.verdicts
-    if not verdicts:
-        return []
     by: dict[str, list[str]] = {}
     for arm, said in verdicts.items():
         by.setdefault(said.conclusion, []).append(arm)
     decided = by.get("higher", []) + by.get("lower", [])
-    open_ = by.get("inconclusive", []) + by.get("none", [])
-    ranked = sorted(decided, key=lambda arm: -abs(_effect(analysed, arm)))
-    shown = (ranked + open_)[:FINDINGS]
-    sentences = [verdicts[arm].sentence for arm in shown]
+    shown = decided or [arm for arm in verdicts if _effect(analysed, arm)] or list(verdicts)
+    ranked = sorted(shown, key=lambda arm: -abs(_effect(analysed, arm)))
+    sentences = [verdicts[arm].sentence for arm in ranked[: FINDINGS if decided else OPEN_FINDINGS]]
     if len(verdicts) > 1:
         sentences.insert(0, _tally(name, by, verdicts.values()))
     return sentences

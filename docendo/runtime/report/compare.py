@@ -52,30 +52,29 @@ class Comparison(BaseModel):
     warnings: list[str]
 
 
-def compare(
-    store: StoreReader, run_a: str, run_b: str = "", *, condition_a: str = "", condition_b: str = "",
-    measures: Sequence[str] = (),
-) -> Comparison:  # fmt: skip
-    """Paired differences between two conditions, first minus second.
+def compare(store: StoreReader, a: str, b: str, *, measures: Sequence[str] = ()) -> Comparison:
+    """Paired differences between two conditions, `a` minus `b`.
 
     Args:
-        store: Where both runs are.
-        run_a: The first run: id, beginning of an id, name, or `latest`.
-        run_b: The second run; the first one again when empty.
-        condition_a: Id, label or values of the condition (`random, 20%`); may be left out where there is one.
-        condition_b: The same of the second.
+        store: Where both are.
+        a: `RUN`, or `RUN:CONDITION`. A run is an id, the beginning of one, a name, or `latest`. A condition
+            is an id, the beginning of one, a label (`random, 20%`) or a control's name, and may be left out
+            where the run has only one.
+        b: The same; `:CONDITION` is one of the run of `a`.
         measures: Names; by default those that both scenarios have.
 
     Raises:
         UnknownNameError: No such run, condition or measure.
         UsageError: A condition must be named, or both sides are the same.
     """
+    (run_a, _, condition_a), (run_b, _, condition_b) = a.partition(":"), b.partition(":")
     first, second = store.run(run_a), store.run(run_b or run_a)
-    left, right = condition_called(store, first, condition_a), condition_called(store, second, condition_b)
+    left = condition_called(store, first, condition_a.strip())
+    right = condition_called(store, second, condition_b.strip())
     if (first.id, left.id) == (second.id, right.id):
         raise UsageError(
             f"both sides are condition `{left.label}` of run `{first.id}`",
-            suggestion="Name two conditions, or two runs.",
+            suggestion="Name two conditions (RUN:CONDITION), or two runs.",
         )
     names = measures_of(store, first, measures)
     if not measures:
@@ -117,7 +116,8 @@ def condition_called(store: StoreReader, run: RunRecord, name: str) -> Arm:
         if len(arms) == 1:
             return arms[0]
         raise UsageError(
-            f"run `{run.id}` has {len(arms)} conditions; name one", suggestion=f"Conditions: {labels}."
+            f"run `{run.id}` has {len(arms)} conditions; name one: `{run.id}:CONDITION`",
+            suggestion=f"Conditions: {labels}.",
         )
     wanted = name.replace(" ", "")
     for fits in (

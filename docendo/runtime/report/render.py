@@ -17,7 +17,7 @@ from rich.text import Text
 from docendo.runtime.measures.verdict import number
 from docendo.runtime.report.compare import Comparison
 from docendo.runtime.report.design import Arm, Axis, axes_of, curve_axis
-from docendo.runtime.report.model import ConditionReport, Counts, Interval, Report
+from docendo.runtime.report.model import ConditionReport, Counts, Interval, Measured, Report
 
 __all__ = ["render_comparison", "render_markdown", "render_table"]
 
@@ -194,7 +194,7 @@ def _list(names: Sequence[str], conditions: Sequence[ConditionReport], title: st
 
 def _cell(found: Interval, digits: int = 2) -> str:
     if found.mean is None:
-        return "missing"
+        return "missing" if isinstance(found, Measured) and found.missing else "-"
     mean = number(found.mean, digits)
     if found.low is None or found.high is None:
         return mean

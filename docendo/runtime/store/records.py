@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from docendo.events import StopReason
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
     "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord", "LessonKey",
-    "LessonRecord", "LessonStatus", "ObservationRow", "Outcome", "RunRecord", "RunStatus",
+    "LessonRecord", "LessonStatus", "ObservationRow", "RunRecord", "RunStatus",
 ]  # fmt: skip
 
 RunStatus = Literal["running", "finished", "interrupted"]
 LessonStatus = Literal["planned", "running", "finished"]
-Outcome = Literal["end", "budget", "limit", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ class EpisodeRecord:
     round: int = 0
     item: str = ""
     student: str = ""
-    outcome: Outcome
+    outcome: StopReason
     failure: str = ""
     """A `FailureKind` where the outcome is `failed`."""
     digest: str

@@ -13,7 +13,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from docendo.agents.participant import Participant, as_heard
 from docendo.agents.policy import POLICIES, Score, rank
 from docendo.agents.port import ModelPort
 from docendo.agents.prompt import PromptTemplate
+from docendo.agents.theory_of_mind import new_student_model
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
 from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
@@ -75,6 +76,8 @@ class Lesson:
     allotment: Allotment = field(init=False)
     traces: list[EpisodeTrace] = field(default_factory=list)
     _ordinal: int = 0
+    _observed: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    """Observe phase -> its items, for observing them again."""
 
     def __post_init__(self) -> None:
         s = self.setting
@@ -127,9 +130,30 @@ class Lesson:
             }
             await self._run_all(phase, episodes)
             if phase.kind == "observe":
+                self._observed[phase.id] = items
                 self.agents = absorb(phase, episodes, self.agents)
             elif phase.kind == "teach" and phase.order == "parallel":
                 self._merge(episodes)
+
+    async def _observe_anew(self, index: int, number: int) -> None:
+        """Before a further round, teachers that keep up to date see the same items done by today's student.
+
+        Their student models start from nothing each time: what the student did before it learnt is no
+        evidence of what it would do now.
+        """
+        keen = {
+            name: replace(agent, student_model=new_student_model(model))
+            for name, agent in self.agents.items()
+            if (model := agent.spec.student_model) is not None and model.update
+        }
+        earlier = self.setting.scenario.plan[:index]
+        phase = next(
+            (p for p in reversed(earlier) if p.params.get("keep") is None and p.id in self._observed), None
+        )
+        if keen and phase is not None:
+            episodes = self._episodes(index, phase, number, self._observed[phase.id], Ledger({}))
+            await self._run_all(phase, episodes)
+            self.agents |= absorb(phase, episodes, keen)
 
     async def _rest(self, index: int, phase: Phase) -> None:
         """Time passes: minds forget."""

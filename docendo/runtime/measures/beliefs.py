@@ -9,13 +9,14 @@ skills and misconceptions are held against the simulated learner's known mind.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import groupby
 from typing import Any
 
-from scipy.stats import spearmanr
+import numpy as np
+from numpy.typing import NDArray
 
 from docendo.events import BeliefEvent, GradeEvent
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, measure
@@ -226,7 +227,19 @@ def utility_correlation(trace: LessonTrace) -> Iterable[Observed]:
             side_name = "believed" if len(set(believed)) == 1 else "true"
             yield Place(student=student), None, f"the {side_name} utility is the same on all items"
         else:
-            yield Place(student=student), float(spearmanr(believed, true).statistic), ""
+            yield Place(student=student), _spearman(believed, true), ""
+
+
+def _spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Rank correlation (Spearman 1904): Pearson's of the ranks, ties at their mean rank; neither constant."""
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Twice the zero-based mean rank of every value."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (2 * last - counts - 1).astype(np.float64)[place]
 
 
 def _utilities(before: _Scored, after: _Scored) -> tuple[float, float] | None:

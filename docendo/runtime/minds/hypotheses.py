@@ -97,20 +97,7 @@ class RulePosterior:
 
     def predict(self, problem: Problem, help_: str = "") -> dict[str, float]:
         """Posterior predictive of what the learner's rules give, after help if any; likeliest first."""
-        return dict(self._predicted(problem, help_))
-
-    @lru_cache(maxsize=16384)  # noqa: B019 - posteriors are few, and cached themselves
-    def _predicted(self, problem: Problem, help_: str) -> Mapping[str, float]:
-        answers = rule_answers(problem)
-        steps = shown_to(help_, problem) if help_ else ()
-        p: dict[str, float] = {}
-        for rate, weights in zip(_GRID, self.weights, strict=True):
-            row: Sequence[float] = weights
-            for step in steps:
-                row = _pushed(row, _moves(self.operation, step), rate)
-            for answer, weight in zip(answers, row, strict=True):
-                p[answer] = p.get(answer, 0.0) + weight
-        return dict(sorted(p.items(), key=lambda pair: (-pair[1], pair[0])))
+        return dict(_predicted(self, problem, help_))
 
     def slots(self) -> dict[str, float]:
         """Slot -> probability that the learner's rule is correct."""
@@ -129,6 +116,20 @@ class RulePosterior:
         place = space.slots.index(slot)
         held = [i for i, rules in enumerate(space.rules) if rules[place] == variant]
         return math.fsum(row[i] for row in self.weights for i in held)
+
+
+@lru_cache(maxsize=4096)
+def _predicted(belief: RulePosterior, problem: Problem, help_: str) -> tuple[tuple[str, float], ...]:
+    answers = rule_answers(problem)
+    steps = shown_to(help_, problem) if help_ else ()
+    p: dict[str, float] = {}
+    for rate, weights in zip(_GRID, belief.weights, strict=True):
+        row: Sequence[float] = weights
+        for step in steps:
+            row = _pushed(row, _moves(belief.operation, step), rate)
+        for answer, weight in zip(answers, row, strict=True):
+            p[answer] = p.get(answer, 0.0) + weight
+    return tuple(sorted(p.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def _pushed(row: Sequence[float], moves: Sequence[int], rate: float) -> list[float]:

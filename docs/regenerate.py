@@ -10,7 +10,8 @@ The word after the three backticks says what a block is, further words say how i
   output a line `...` stands for any lines and `...` inside a line for any text. `head=N` keeps the first
   N lines when the block is written anew, `slow` leaves it to `--slow`.
 - `yaml`: a whole scenario, which must be sound; `gallery=NAME` says that it is that file, `graph=NAME` that
-  library graph. `yaml fragment` is put on top of a scenario with `extends` (`base=NAME`: of the gallery).
+  library graph. `yaml fragment` is put on top of a scenario with `extends` (`base=NAME`: which). `yaml wrong`
+  must be refused.
 - `python`: runs. `sh`: does not; its docendo commands, options and make targets must exist.
 - `mermaid graph=NAME`: the drawing of a library graph. `tree`: paths that must exist.
 - `file=NAME` with any language writes the block into the page's folder first.
@@ -235,7 +236,11 @@ class Workshop:
             prepare(load_scenario(file))
         except DocendoError as error:
             problems = [str(p) for p in getattr(error, "problems", [f"{error.where} {error.message}"])]
-            self._wrong(block, "; ".join(problems))
+            if "wrong" not in block.words:
+                self._wrong(block, "; ".join(problems))
+        else:
+            if "wrong" in block.words:
+                self._wrong(block, "this scenario is sound")
 
     def _python(self, block: Block) -> None:
         if "file" in block.options:

@@ -171,7 +171,7 @@ class Episode:
             text=said,
             payload=done.payload.model_dump(mode="json"),
             turn=turn,
-            usage=done.usage,
+            usage=done.usage.model_copy(update={"cached_tokens": 0}),  # what an engine cached is no event
         )
         self.spoken.append((turn, str(branch), message))
         if self.purpose == "act":

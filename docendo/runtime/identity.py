@@ -1,4 +1,4 @@
-"""Which run is this? The identity of a study, found without preparing it.
+"""Which run is this, and is it finished? The identity of a study, found without preparing it.
 
 A run is a function of the resolved scenario and its items, so both make its digest, and the digest makes its
 name. This module imports none of the heavy libraries: issuing a finished run again must cost no more than
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -19,7 +19,10 @@ from docendo.scenarios.item import Item
 from docendo.scenarios.items.pools import items_digest, load_pools
 from docendo.scenarios.loader import LoadedScenario
 
-__all__ = ["Identity", "digest_of", "identify"]
+if TYPE_CHECKING:
+    from docendo.runtime.store import Store
+
+__all__ = ["Identity", "digest_of", "identify", "is_finished"]
 
 Pools = Mapping[str, tuple[Item, ...]]
 
@@ -63,6 +66,14 @@ def identify(loaded: LoadedScenario) -> Identity:
         items_digest=items,
         run_id=f"{loaded.scenario.name}-{digest[:10]}",
     )
+
+
+def is_finished(store: Store, identity: Identity, replicates: int, *, retry_errors: bool = False) -> bool:
+    """Whether nothing is left to do for this run."""
+    lessons = [r for r in store.lessons(identity.run_id) if r.status == "finished"]
+    if retry_errors and any(r.n_failed for r in lessons):
+        return False
+    return len(lessons) == len(identity.conditions) * replicates
 
 
 def digest_of(value: Any) -> str:

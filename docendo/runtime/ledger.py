@@ -55,4 +55,4 @@ class Ledger:
         """
         if not 0 <= amount <= self.spent.get(unit, 0):
             raise ValueError(f"cannot refund {amount} {unit} of {self.spent.get(unit, 0)} spent")
-        self.spent[unit] -= amount
+        self.spent[unit] = self.spent.get(unit, 0) - amount

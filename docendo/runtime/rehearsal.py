@@ -18,7 +18,7 @@ from docendo.agents.participant import Participant
 from docendo.agents.payload import Answer
 from docendo.agents.port import GenerateRequest
 from docendo.agents.reading import without_conclusion
-from docendo.agents.view import View
+from docendo.agents.view import Gold, View
 from docendo.graphs.actor import ROOT
 from docendo.memory.student_model import Query
 from docendo.messages import PromptMessage, Span
@@ -207,14 +207,17 @@ class ItemRehearsal:
         act = ACTS.get("teacher.predict")
         evidence = teacher.student_model.shown(helped=helped)
         params = {"helped": helped, "template": teacher.spec.student_model.template}
+        target = await self._target()
         view = self._scratch.view(teacher, act, ROOT, params=params, evidence=evidence)
+        if view.gold is not None:
+            view = view.model_copy(update={"gold": Gold(answer=target)})
         ask = self._ask(teacher, "predict")
         template = teacher.templates["predict"]
         prompt = template.render(view)
         from_words = await self._simulated_answer(ask, view, prompt)
         spec = teacher.spec.confidence
         confidence = await answer_confidence(
-            ask, view, prompt, self.episode.item.answer, mode=spec.mode, samples=spec.samples, read=self._read
+            ask, view, prompt, target, mode=spec.mode, samples=spec.samples, read=self._read
         )
         return confidence, from_words
 

@@ -162,6 +162,9 @@ async def run_study(
     journal = StoreJournal(store)
     clients = {w: _client(study, w, journal, retry_errors) for w in {s.world for s in study.setups}}
     watch = _Watch(len({k.condition for k in lessons}), len(lessons), clients, progress)
+    if retry_errors:
+        for key in lessons:  # their course may change, and with it which episodes there are
+            store.delete_lesson(key)
     try:
         await run_lessons(study, store, lessons, clients, concurrent, watch)
         await store.aflush()

@@ -1,24 +1,14 @@
-"""Runs that are already in a store: are they finished, and how to make their study again."""
+"""Runs that are already in a store: how to make their study again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from docendo.runtime.identity import Identity
-from docendo.runtime.store import Store
 from docendo.runtime.store.records import RunRecord
 from docendo.runtime.study import Study, prepare
 from docendo.scenarios.loader import load_raw
 
-__all__ = ["is_finished", "reopen"]
-
-
-def is_finished(store: Store, identity: Identity, replicates: int, *, retry_errors: bool = False) -> bool:
-    """Whether nothing is left to do for this run."""
-    lessons = [r for r in store.lessons(identity.run_id) if r.status == "finished"]
-    if retry_errors and any(r.n_failed for r in lessons):
-        return False
-    return len(lessons) == len(identity.conditions) * replicates
+__all__ = ["reopen"]
 
 
 def reopen(record: RunRecord) -> Study:

@@ -91,7 +91,7 @@ def known_names() -> dict[str, Collection[str]]:
         "student_model": STUDENT_MODELS.names(),
         "graph": library_names(),
         "control": CONTROLS.names(),
-        "act": ACTS.names(),
+        "act": {ACTS.get(key).name for key in ACTS},
         "artefact": sorted(ARTEFACTS),
         "bug": sorted(BUGS),
     }

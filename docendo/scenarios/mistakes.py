@@ -73,7 +73,10 @@ def problems_of(
     `keys` are the keys that may stand there, where the scenario's own schema does not know them.
     """
     found: list[Problem] = []
-    for details in error.errors(include_url=False):
+    all_details = error.errors(include_url=False)
+    for details in all_details:
+        if details["type"] == "too_short" and any(_inside(d["loc"], details["loc"]) for d in all_details):
+            continue  # the list is not short: its entries are wrong, and are reported themselves
         problem = _problem(details, raw, place, under, keys)
         before = found[-1] if found and found[-1].where == problem.where else None
         if before and _EITHER.match(before.message) and _EITHER.match(problem.message):  # members of a union
@@ -82,6 +85,10 @@ def problems_of(
             found.pop()
         found.append(problem)
     return list(dict.fromkeys(found))
+
+
+def _inside(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
 
 
 def _problem(

@@ -85,6 +85,18 @@ def write(folder: Path, raw: Mapping[str, Any], name: str = "scenario.yaml") -> 
     return path
 
 
+def subtractions(folder: Path, test: int, train: int = 0) -> Raw:
+    """An `items:` block over a file of column subtractions `i0`, `i1`, ... in that order per pool."""
+    pools = ["test"] * test + ["train"] * train
+    lines = [
+        {"id": f"i{n}", "question": f"{500 + n} - {2 * n + 120} = ?", "answer": str(380 - n), "pool": pool,
+         "solution": f"Take {2 * n + 120} away from {500 + n}."}
+        for n, pool in enumerate(pools)
+    ]  # fmt: skip
+    (folder / "items.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    return {"source": "jsonl", "file": "items.jsonl", "test": test} | ({"train": train} if train else {})
+
+
 # --- the command line -----------------------------------------------------------------------------------
 
 
@@ -161,6 +173,8 @@ class Ran:
     tally: Tally
     folder: Path
 
+    url: str
+
     @property
     def digest(self) -> str:
         return self.store.run_digest(self.study.run_id)
@@ -202,14 +216,15 @@ def run(
         study = replace(
             study, backends={world: {**known, **backends} for world, known in study.backends.items()}
         )
-    store = open_store(url or f"sqlite:///{folder / 'store.db'}")
+    url = url or f"sqlite:///{folder / 'store.db'}"
+    store = open_store(url)
     begin(study, store)
     lessons = todo(study, store, retry_errors=retry_errors)
     tally = asyncio.run(
         run_study(study, store, lessons=lessons, concurrent=concurrent, retry_errors=retry_errors)
     )
     store.finish_run(study.run_id)
-    return Ran(study, store, tally, folder)
+    return Ran(study, store, tally, folder, url)
 
 
 @dataclass

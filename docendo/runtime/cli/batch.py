@@ -75,10 +75,12 @@ def _run(
     quiet: bool,
 ) -> tuple[int, dict[str, object]]:
     """One scenario: the lessons that are left, then the report. Gives exit code and summary."""
-    from docendo.runtime.identity import identify
-    from docendo.runtime.runs import is_finished
+    from docendo.runtime.identity import identify, is_finished
+    from docendo.scenarios.expand import merge_notes
 
     identity = identify(loaded)
+    for note in merge_notes(identity.conditions):
+        output.note(f"Note: {note}")
     if not is_finished(store, identity, loaded.scenario.replicates, retry_errors=retry):
         _work(loaded, store, output, url, jobs, processes, retry, quiet)
     return _conclude(loaded, store, identity.run_id, output, quiet)
@@ -115,6 +117,12 @@ def _work(
                     study, store, lessons=lessons, concurrent=jobs, retry_errors=retry, progress=progress
                 )
             )
+    if store.call_conflicts:
+        output.note(
+            f"{len(store.call_conflicts)} calls were answered differently by another process at the same time; "
+            "a replay will see its answers.",
+            "yellow",
+        )
     store.finish_run(study.run_id)
 
 

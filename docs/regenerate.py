@@ -351,6 +351,40 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return re.fullmatch(pattern, text) is not None
 
 
+def with_options(text: str) -> str:
+    """A page's text with the table after each `<!-- options: COMMAND -->` as the command line has it."""
+    lines: list[str] = []
+    skipping = False
+    for line in text.split("\n"):
+        skipping = skipping and line.startswith("|")
+        if not skipping:
+            lines.append(line)
+        if marker := re.fullmatch(r"<!-- options: (\w+) -->", line):
+            lines += _options_of(marker[1])
+            skipping = True
+    return "\n".join(lines)
+
+
+def _options_of(command: str) -> Iterator[str]:
+    yield "| argument or option | default | meaning |"
+    yield "|---|---|---|"
+    for param in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
+        named = param.param_type_name == "option"
+        if param.name == "help":
+            continue
+        names = [*param.opts, *param.secondary_opts] if named else [str(param.metavar or param.name).upper()]
+        choices = getattr(param.type, "choices", None)
+        if choices and param.name != "json":
+            names[-1] += " " + "|".join(choices).replace("|", r"\|")
+        shown = "required" if param.required else _default(param.default)
+        yield f"| `{'`, `'.join(names)}` | {shown} | {(param.help or '').replace('|', chr(92) + '|')} |"
+
+
+def _default(value: Any) -> str:
+    empty = value in (None, "", False, [], ()) or not isinstance(value, str | int | float | Path | bool)
+    return "" if empty else f"`{value}`" if value is not True else "on"
+
+
 def work(page: Path, folder: Path, *, slow: bool = False) -> Workshop:
     """Do all blocks of a page in `folder`."""
     shop = Workshop(folder, slow=slow)
@@ -390,6 +424,11 @@ def regenerate(only: list[str], *, check: bool, slow: bool) -> list[str]:
                 folder.mkdir()
             else:
                 shutil.copytree(first, folder)
+            text = page.read_text(encoding="utf-8")
+            if text != (now := with_options(text)):
+                problems.append(f"{page.relative_to(ROOT)}: a table of options is not current")
+                if not check:
+                    page.write_text(now, encoding="utf-8")
             shop = work(page, folder, slow=slow)
             problems += shop.problems
             if shop.written and not check:

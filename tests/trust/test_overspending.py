@@ -70,8 +70,9 @@ def test_nobody_spends_backwards(amount: int) -> None:
 def dialogues(draw: st.DrawFn) -> Raw:
     """A ring of acts that spend at random, entered by one or by both students, in a random order of work."""
     budget = draw(st.dictionaries(st.sampled_from(UNITS), st.integers(0, 6), min_size=1))
-    prices = st.dictionaries(st.sampled_from(UNITS), st.integers(0, 3), max_size=2)
-    acts = draw(st.lists(st.sampled_from(["student.solve", "teacher.explain"]), min_size=1, max_size=3))
+    prices = st.dictionaries(st.sampled_from(UNITS), st.integers(1, 3), max_size=2)
+    acts = draw(st.lists(st.sampled_from(["student.solve", "teacher.explain"]), max_size=2))
+    acts = ["student.solve", *acts]
     nodes = {f"n{i}": {"do": do, "spends": draw(prices)} for i, do in enumerate(acts)}
     unit = draw(st.sampled_from(sorted(budget)))
     nodes["n0"]["spends"] = {**nodes["n0"]["spends"], unit: draw(st.integers(1, 3))}  # type: ignore[dict-item]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, Annotated, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -54,48 +55,41 @@ def run(
     loaded = [load(f, set_, role, limit=limit, replicates=replicates, seed=seed) for f in files]
     if dry_run:
         return _dry(loaded, output)
-    code, data = 0, []
+    how = _How(output, store, jobs, processes, retry == "errors", quiet or json)
     with open_store(store) as opened:
-        for scenario in loaded:
-            failed, summary = _run(scenario, opened, output, store, jobs, processes, retry == "errors", quiet)
-            code = max(code, failed)
-            data.append(summary)
+        done = [_issue(scenario, opened, how) for scenario in loaded]
+    data = [summary for _, summary in done]
     output.result(data[0] if len(data) == 1 else data)
-    return code
+    return max(code for code, _ in done)
 
 
-def _run(
-    loaded: LoadedScenario,
-    store: Store,
-    output: Output,
-    url: str,
-    jobs: int,
-    processes: int,
-    retry: bool,
-    quiet: bool,
-) -> tuple[int, dict[str, object]]:
+@dataclass(frozen=True)
+class _How:
+    """How a scenario is run: what the options of `run` came to."""
+
+    output: Output
+    url: str
+    jobs: int
+    processes: int
+    retry: bool
+    quiet: bool
+
+
+def _issue(loaded: LoadedScenario, store: Store, how: _How) -> tuple[int, dict[str, object]]:
     """One scenario: the lessons that are left, then the report. Gives exit code and summary."""
     from docendo.runtime.identity import identify, is_finished
     from docendo.scenarios.expand import merge_notes
 
     identity = identify(loaded)
     for note in merge_notes(identity.conditions):
-        output.note(f"Note: {note}")
-    if not is_finished(store, identity, loaded.scenario.replicates, retry_errors=retry):
-        _work(loaded, store, output, url, jobs, processes, retry, quiet)
-    return _conclude(loaded, store, identity.run_id, output, quiet)
+        how.output.note(f"Note: {note}")
+    if not is_finished(store, identity, loaded.scenario.replicates, retry_errors=how.retry):
+        _work(loaded, store, how)
+    return _conclude(loaded, store, identity.run_id, how)
 
 
-def _work(
-    loaded: LoadedScenario,
-    store: Store,
-    output: Output,
-    url: str,
-    jobs: int,
-    processes: int,
-    retry: bool,
-    quiet: bool,
-) -> None:
+def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
+    """Run what is left of a scenario."""
     from docendo.runtime.cli.progress import RunProgress
     from docendo.runtime.runner import begin, run_study, todo
     from docendo.runtime.shards import run_sharded, shards_for
@@ -103,43 +97,39 @@ def _work(
 
     study = prepare(loaded)
     begin(study, store)
-    lessons = todo(study, store, retry_errors=retry)
+    lessons = todo(study, store, retry_errors=how.retry)
     skipped = len(study.setups) * study.scenario.replicates - len(lessons)
     if skipped:
-        output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
-    shards = shards_for(study, lessons, processes, url)
-    with RunProgress(output.err, shown=not (quiet or output.json) and sys.stderr.isatty()) as progress:
+        how.output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
+    shards = shards_for(study, lessons, how.processes, how.url)
+    common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}
+    with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as progress:
         if len(shards) > 1:
-            run_sharded(study, store, shards, url=url, concurrent=jobs, retry_errors=retry, progress=progress)
+            run_sharded(study, store, shards, url=how.url, progress=progress, **common)
         else:
-            asyncio.run(
-                run_study(
-                    study, store, lessons=lessons, concurrent=jobs, retry_errors=retry, progress=progress
-                )
-            )
+            asyncio.run(run_study(study, store, lessons=lessons, progress=progress, **common))
     if store.call_conflicts:
-        output.note(
-            f"{len(store.call_conflicts)} calls were answered differently by another process at the same time; "
-            "a replay will see its answers.",
+        how.output.note(
+            f"{len(store.call_conflicts)} calls were answered differently by another process at the time. "
+            "A replay will see its answers.",
             "yellow",
         )
     store.finish_run(study.run_id)
 
 
-def _conclude(
-    loaded: LoadedScenario, store: Store, run_id: str, output: Output, quiet: bool
-) -> tuple[int, dict[str, object]]:
+def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> tuple[int, dict[str, object]]:
+    """The report of a run that has come to its end, its exit code and summary."""
     lessons = store.lessons(run_id)
     failed, episodes = sum(r.n_failed for r in lessons), sum(r.n_episodes for r in lessons)
-    if not (quiet or output.json):
+    if not how.quiet:
         from docendo.runtime.report import build_report, render_table
 
-        render_table(build_report(store, run_id), output.out)
+        render_table(build_report(store, run_id), how.output.out)
     allowed = loaded.scenario.fail_on_error
     too_many = failed > (allowed * episodes if allowed < 1 else allowed)
     if failed:
         excess = ", more than `fail_on_error` allows" if too_many else ""
-        output.note(
+        how.output.note(
             f"{failed} of {episodes} episodes failed{excess}. "
             f"See them with `docendo ls --failures {run_id}`; retry them with `--retry errors`.",
             "yellow",

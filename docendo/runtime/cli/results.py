@@ -13,10 +13,12 @@ from docendo.errors import UsageError
 from docendo.runtime.cli.load import load
 from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
 from docendo.runtime.cli.output import Output
+from docendo.runtime.report.model import label_of
 from docendo.runtime.store.store import DEFAULT_URL, open_store
 
 if TYPE_CHECKING:
     from docendo.runtime.store import Store
+    from docendo.runtime.store.records import EpisodeRecord
 
 __all__ = ["add_commands"]
 
@@ -28,15 +30,18 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def ls(
+    name: Annotated[str, typer.Argument(help="A run, to list its conditions.")] = "",
     store: StoreUrl = DEFAULT_URL,
     failures: Annotated[str, typer.Option(help="List the failed episodes of this run, by cause.")] = "",
     json: JsonFlag = False,
 ) -> None:
-    """List the runs of a store, or what failed in one."""
+    """List the runs of a store, the conditions of a run, or what failed in one."""
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:
         if failures:
             return _failures(opened, failures, output)
+        if name:
+            return _conditions(opened, name, output)
         rows = []
         for record in opened.runs():
             lessons = opened.lessons(record.id)
@@ -64,6 +69,28 @@ def _table(output: Output, rows: list[dict[str, object]]) -> None:
     for row in rows:
         table.add_row(*(str(v) for v in row.values()))
     output.out.print(table)
+
+
+def _conditions(store: Store, name: str, output: Output) -> None:
+    """Conditions of a run: their ids, and how much of each there is."""
+    run = store.run(name)
+    counts = {c.condition: c for c in store.counts(run.id)}
+    rows: list[dict[str, object]] = []
+    for record in store.conditions(run.id):
+        count = counts[record.id]
+        rows.append(
+            {
+                "condition": record.id,
+                "label": label_of(record.coordinates, record.control),
+                "lessons": count.lessons_planned,
+                "finished": count.lessons_finished,
+                "episodes": count.episodes,
+                "failed": count.failed,
+            }
+        )
+    if not output.json:
+        _table(output, rows)
+    output.result(rows)
 
 
 def _failures(store: Store, name: str, output: Output) -> None:
@@ -96,7 +123,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A scenario file or gallery name; or an episode, `RUN/CONDITION/REPLICATE/EPISODE`."
+            help="A scenario file or gallery name; a lesson, `RUN/CONDITION/REPLICATE`; "
+            "or an episode, `RUN/CONDITION/REPLICATE/EPISODE`."
         ),
     ],
     graph: Annotated[bool, typer.Option("--graph", help="Print the graphs as Mermaid.")] = False,
@@ -105,10 +133,10 @@ def show(
     role: Roles = None,
     json: JsonFlag = False,
 ) -> None:
-    """Show a scenario as it is resolved, its graphs, or an episode's transcript."""
+    """Show a scenario as it is resolved, its graphs, a lesson's episodes, or an episode's transcript."""
     output = Output(json)
-    if not graph and _is_episode(name):
-        return _transcript(name, store, output)
+    if not graph and _is_recorded(name):
+        return _recorded(name, store, output)
     from docendo.graphs.mermaid import to_mermaid
     from docendo.runtime.study import graph_of
     from docendo.scenarios.export import export_yaml
@@ -126,36 +154,46 @@ def show(
     return output.result(graphs)
 
 
-def _is_episode(name: str) -> bool:
-    return name.count("/") >= 4 and not Path(name).exists()
+def _is_recorded(name: str) -> bool:
+    return name.count("/") >= 2 and not Path(name).exists() and not name.endswith((".yaml", ".yml"))
 
 
-def _transcript(name: str, url: str, output: Output) -> None:
-    """What was said, decided, spent and judged in one episode."""
-    from docendo.runtime.report.compare import condition_called
-
-    run, condition, replicate, key = name.split("/", 3)
+def _recorded(name: str, url: str, output: Output) -> None:
+    """A lesson's episodes, or what was said, decided, spent and judged in one of them."""
+    run, condition, replicate, *rest = name.split("/", 3)
+    if not replicate.isdigit():
+        raise UsageError(
+            f"`{replicate}` is not a replicate", suggestion="Write RUN/CONDITION/REPLICATE/EPISODE."
+        )
     with open_store(url, create=False, readonly=True) as opened:
         record = opened.run(run)
-        condition = condition_called(opened, record, condition).id
-        if not replicate.isdigit():
+        episodes = list(opened.episodes(record.id, condition, int(replicate)))
+        if not rest:
+            return _lesson(episodes, output)
+        found = next((e for e in episodes if e.key == rest[0]), None)
+        if found is None:
             raise UsageError(
-                f"`{replicate}` is not a replicate", suggestion="Write RUN/CONDITION/REPLICATE/EPISODE."
+                f"{record.id} has no episode `{rest[0]}` in condition `{condition}`, replicate {replicate}",
+                suggestion=f"`docendo show {run}/{condition}/{replicate}` lists them; "
+                f"`docendo ls {run}` lists conditions.",
             )
-        for episode in opened.episodes(record.id, condition, int(replicate)):
-            if episode.key == key:
-                events = opened.events(episode.id)
-                break
-        else:
-            raise UsageError(
-                f"{record.id} has no episode `{key}` in condition `{condition}`, replicate {replicate}",
-                suggestion="`docendo export --to jsonl` lists all episodes.",
-            )
+        events = opened.events(found.id)
     from docendo.runtime.cli.transcript import lines_of
 
     for line in lines_of(events):
         output.say(line)
     output.result([e.model_dump(mode="json") for e in events])
+
+
+def _lesson(episodes: list[EpisodeRecord], output: Output) -> None:
+    rows: list[dict[str, object]] = [
+        {"episode": e.key, "outcome": e.outcome, "failure": e.failure, "events": e.events_n} for e in episodes
+    ]
+    if rows and not output.json:
+        _table(output, rows)
+    elif not output.json:
+        output.say("No episodes here. `docendo ls RUN` lists conditions.")
+    output.result(rows)
 
 
 def report(

@@ -19,13 +19,20 @@ __all__ = ["lines_of"]
 
 
 def lines_of(events: Sequence[Event]) -> Iterator[str]:
-    """One line per thing that a reader of the lesson wants to know; calls are left out."""
+    """One line per thing that a reader of the lesson wants to know; calls are left out.
+
+    Lines begin with the turn, or `pre` for what happened before the graph started.
+    """
     for event in events:
-        place = f"{event.turn:>3} {event.branch + ' ' if event.branch else ''}"
+        turn = "pre" if event.turn < 0 else f"{event.turn:>3}"
+        place = f"{turn} {event.branch + ' ' if event.branch else ''}"
         match event:
             case MessageEvent(message=m):
+                if "intervene" in m.payload:
+                    continue  # the decision that follows says it in words
                 to = "to itself" if not m.recipients else ""
-                yield f"{place}{m.sender} {m.act} {to}".rstrip() + f": {m.text}"
+                text = m.text.replace("\n", "\n" + " " * (len(place) + 2))
+                yield f"{place}{m.sender} {m.act} {to}".rstrip() + f": {text}"
             case DecisionEvent():
                 why = ", ".join(f"{k} {_figure(v)}" for k, v in event.reasons.items())
                 rank = f", rank {event.rank + 1}" if event.rank is not None else ""

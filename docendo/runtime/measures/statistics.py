@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -81,6 +82,7 @@ class Sample:
         """The mean with every missing observation counted as `value`."""
         return float(np.nan_to_num(self.values, nan=value).mean())
 
+    @cached_property
     def by_unit(self) -> dict[Key, float]:
         """One value per key: the mean over its observations, `nan` where one of them is missing."""
         sums: dict[Key, list[float]] = {}
@@ -163,7 +165,7 @@ def difference(
     binary: bool = False, resamples: int = RESAMPLES, flips: int = FLIPS,
 ) -> Difference:  # fmt: skip
     """Paired difference `first - second` over the units that both have; see the module's docstring."""
-    left, right = first.by_unit(), second.by_unit()
+    left, right = first.by_unit, second.by_unit
     shared = sorted(left.keys() & right.keys())
     a = np.array([left[k] for k in shared], dtype=np.float64)
     b = np.array([right[k] for k in shared], dtype=np.float64)

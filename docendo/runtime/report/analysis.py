@@ -221,7 +221,7 @@ def curves_of(
 
 def _area(xs: Sequence[float], samples: Sequence[Sample]) -> Sample:
     """Normalised trapezoid area of every unit that all points have."""
-    values = [sample.by_unit() for sample in samples]
+    values = [sample.by_unit for sample in samples]
     shared: set[Key] = set.intersection(*(set(v) for v in values))
     weights = np.zeros(len(xs))
     for index, (left, right) in enumerate(pairwise(xs)):

@@ -54,9 +54,10 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
     analysed: dict[str, Analysed] = {}
     curves: list[Curve] = []
     missing: dict[str, set[Unit]] = {}
+    observed = samples_of(store, record.id, names)
     for name in names:
         measure = measure_called(name)
-        samples = samples_of(store, record.id, name)
+        samples = observed[name]
         analysed[name] = analyse(measure, arms, samples, against, digest)
         curves += curves_of(measure, arms, axis, samples, digest) if axis and measure.better != "none" else []
         if name == names[0]:
@@ -114,12 +115,15 @@ def measure_called(name: str) -> Measure:
         )
 
 
-def samples_of(store: StoreReader, run_id: str, measure: str) -> dict[str, Sample]:
-    """Condition id -> its observations of one measure."""
-    rows: dict[str, list[tuple[Key, float | None]]] = {}
-    for row in store.observations(run_id, [measure]):
-        rows.setdefault(row.lesson.condition, []).append((_key(row), row.value))
-    return {condition: Sample.of(found) for condition, found in rows.items()}
+def samples_of(store: StoreReader, run_id: str, measures: Sequence[str]) -> dict[str, dict[str, Sample]]:
+    """Measure -> condition id -> its observations."""
+    rows: dict[str, dict[str, list[tuple[Key, float | None]]]] = {name: {} for name in measures}
+    for row in store.observations(run_id, measures):
+        rows[row.measure].setdefault(row.lesson.condition, []).append((_key(row), row.value))
+    return {
+        name: {condition: Sample.of(found) for condition, found in conditions.items()}
+        for name, conditions in rows.items()
+    }
 
 
 def _key(row: ObservationRow) -> Key:

@@ -88,13 +88,18 @@ def compare(store: StoreReader, a: str, b: str, *, measures: Sequence[str] = ())
         left_arm = Arm(id=f"{first.id}/{left.id}", coordinates=left.coordinates, control=left.control)
         right_arm = Arm(id=f"{second.id}/{right.id}", coordinates=right.coordinates, control=right.control)
     digest = f"{store.run_digest(first.id)} {store.run_digest(second.id)}"
+    lefts, rights = samples_of(store, first.id, names), samples_of(store, second.id, names)
     compared = {
         name: _measure(
-            name, left_arm, right_arm, samples_of(store, first.id, name).get(left.id, EMPTY),
-            samples_of(store, second.id, name).get(right.id, EMPTY), digest,
+            name,
+            left_arm,
+            right_arm,
+            lefts[name].get(left.id, EMPTY),
+            rights[name].get(right.id, EMPTY),
+            digest,
         )
         for name in names
-    }  # fmt: skip
+    }
     return Comparison(
         first=Side(run=first.id, run_name=first.name, condition=left.id, label=left_arm.label),
         second=Side(run=second.id, run_name=second.name, condition=right.id, label=right_arm.label),

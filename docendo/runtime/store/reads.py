@@ -1,8 +1,8 @@
 """Everything that can be read from a store.
 
 A study has millions of events, so nothing here loads a whole one: episodes come page by page (keyset, never
-offset), events come per episode, observations per lesson. Reads see what is committed; `Store.flush` first
-where a writer has just been at work.
+offset), events come per episode, observations some lessons at a time. Reads see what is committed;
+`Store.flush` first where a writer has just been at work.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ __all__ = ["StoreReader"]
 
 PAGE = 500
 """Episodes fetched at a time."""
+LESSONS = 100
+"""Lessons whose observations are fetched at a time."""
 
 
 class StoreReader:
@@ -190,25 +192,26 @@ class StoreReader:
 
     def observations(self, run_id: str, measures: Collection[str] | None = None) -> Iterator[ObservationRow]:
         """Measured values of a run, lesson by lesson; all measures, or only these."""
-        for row in self._lesson_rows(run_id, None, None):
-            key = LessonKey(row.run_id, row.condition_id, row.replicate)
-            statement = (
-                select(observation).where(observation.c.lesson_id == row.id).order_by(observation.c.id)
-            )
+        c = observation.c
+        columns = (c.lesson_id, c.phase, c.measure, c.item, c.student, c.round, c.value, c.reason, c.weight)
+        lessons = self._lesson_rows(run_id, None, None)
+        for start in range(0, len(lessons), LESSONS):
+            keys = {
+                row.id: LessonKey(row.run_id, row.condition_id, row.replicate)
+                for row in lessons[start : start + LESSONS]
+            }
+            statement = select(*columns).where(c.lesson_id.in_(list(keys))).order_by(c.id)
             if measures is not None:
-                statement = statement.where(observation.c.measure.in_(list(measures)))
-            for o in self._all(statement):
-                yield ObservationRow(
-                    lesson=key,
-                    phase=o.phase,
-                    measure=o.measure,
-                    item=o.item,
-                    student=o.student,
-                    round=o.round,
-                    value=o.value,
-                    reason=o.reason,
-                    weight=o.weight,
-                )
+                statement = statement.where(c.measure.in_(list(measures)))
+            found: dict[int, list[Any]] = {id_: [] for id_ in keys}
+            for row in self._all(statement):
+                found[row[0]].append(row)
+            for id_, rows in found.items():
+                for _, phase, measure, item, student, number, value, reason, weight in rows:
+                    yield ObservationRow(
+                        lesson=keys[id_], phase=phase, measure=measure, item=item, student=student,
+                        round=number, value=value, reason=reason, weight=weight,
+                    )  # fmt: skip
 
     def run_digest(self, run_id: str) -> str:
         """Digest of the event streams of all finished lessons, whatever the order of work."""

@@ -1,0 +1,282 @@
+"""Nothing reaches a model except through a View: canaries in everything private, over the whole gallery.
+
+Each private field holds a word of its own (`CANARY-gold-i3`), and every model is a function that tells what
+it was shown. What a canary may be shown to is written down here again, by kind, and not read from the code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import orjson
+import pytest
+
+from docendo.agents.port import Completion, GenerateRequest
+from docendo.errors import PromptError
+from docendo.messages import Provenance
+from docendo.runtime.backends.base import Capabilities
+from docendo.runtime.backends.scripted import FunctionBackend
+from docendo.scenarios.bundled import gallery_names
+from docendo.scenarios.loader import load_scenario
+from tests.trust.lab import Ran, Raw, run, small
+
+CANARY = re.compile(r"CANARY-([a-z]+)-([A-Za-z0-9]+)")
+
+
+def items(folder: Path, pools: dict[str, int], kind: str) -> Raw:
+    """Items whose every private field holds a canary; `yes_no` answers cannot."""
+    lines, number = [], 0
+    for pool, size in pools.items():
+        for _ in range(size):
+            name = f"i{number}"
+            lines.append({
+                "id": name, "question": f"What is thing {name}?", "kind": kind, "pool": pool,
+                "answer": f"CANARY-gold-{name}" if kind == "text" else ("yes", "no")[number % 2],
+                "solution": f"Because CANARY-solution-{name}.", "form": f"CANARY-form-{name}",
+                "skills": [f"CANARY-skill-{name}"],
+                "taxonomy": {"harmful": f"CANARY-taxonomy-{name}"},
+            })  # fmt: skip
+            number += 1
+    (folder / "canaries.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    sizes = {k: v for k, v in pools.items() if k in ("train", "test")}
+    more = {k: v for k, v in pools.items() if k not in sizes}
+    return {"source": "jsonl", "file": "canaries.jsonl", **sizes} | ({"pools": more} if more else {})
+
+
+def answer(request: GenerateRequest) -> Completion:
+    """What a model says: public words, private ones where docendo promises to keep them, a state of mind."""
+    view = request.view
+    item = view.item.id if view.item else "none"
+    guess = "So the answer is " + ("yes" if view.item and view.item.kind == "yes_no" else f"guess-{item}") + "."
+    words = {
+        "solve": f"I think of {item}. {guess}" if view.role == "student" else f"CANARY-solving-{item}. {guess}",
+        "explain": f"See {item}. So the answer is CANARY-withheld-{item}." if view.role == "teacher" else guess,
+        "demonstrate": f"Look at {item}. {guess}",
+        "predict": f"CANARY-prediction-{item}. {guess}",
+        "reflect": f"Next time I look at {item}.",
+        "review": orjson.dumps({"accept": True, "reason": f"CANARY-reason-{item}"}).decode(),
+        "diagnose": orjson.dumps({"skills": {f"CANARY-diagnosis-{item}": 0.5}}).decode(),
+    }[view.act]
+    mind = {**(view.mind or {}), "secret": f"CANARY-mind-{view.agent.replace('-', '')}"}
+    return Completion(text=words, mind=mind)
+
+
+@dataclass
+class Sight:
+    """One canary that one act was shown."""
+
+    kind: str
+    name: str
+    """Of the item or agent that it belongs to."""
+    by: str
+    """`role.act`"""
+    agent: str
+    item: str
+    """At hand."""
+    where: str
+    """Provenance and source of the span, or the part of the view."""
+
+
+@pytest.fixture
+def seen() -> list[GenerateRequest]:
+    return []
+
+
+def models(raw: Raw, requests: list[GenerateRequest]) -> dict[str, FunctionBackend]:
+    """A function for every model of the scenario."""
+
+    def generate(request: GenerateRequest) -> Completion:
+        requests.append(request)
+        return answer(request)
+
+    able = Capabilities(scoring=True, seed=True, logprobs=True, schema=True, deterministic=True, reads_view=True)
+    return {
+        name: FunctionBackend(generate, lambda r: [-1.0] * len(r.continuations), name=name, capabilities=able)
+        for name in raw["models"]
+    }
+
+
+def prompt_sights(ran: Ran) -> Iterator[Sight]:
+    """Canaries in the prompts that the journal holds."""
+    roles = {g: (a.role or g) for g, a in ran.study.scenario.agents.items()}
+    for record in ran.episodes():
+        for event, call in ran.calls(key=record.key, item=record.item):
+            role = roles[re.sub(r"-\d+$", "", event.agent)]
+            for message in call.prompt:
+                for span in message.spans:
+                    for kind, name in CANARY.findall(span.text):
+                        where = f"{span.provenance} {span.source}"
+                        yield Sight(kind, name, f"{role}.{event.act}", event.agent, record.item, where)
+
+
+def view_sights(requests: list[GenerateRequest]) -> Iterator[Sight]:
+    """Canaries in the typed views, which simulated minds read."""
+    for request in requests:
+        view = request.view
+        for part, value in view.model_dump(mode="json").items():
+            for kind, name in CANARY.findall(orjson.dumps(value).decode()):
+                item = view.item.id if view.item else ""
+                yield Sight(kind, name, f"{view.role}.{view.act}", view.agent, item, part)
+
+
+def may_see(s: Sight, *, quoted: bool) -> bool:
+    """Whether this sight is as it should be. `quoted`: an arm passes human explanations on."""
+    teaches = s.by.startswith(("teacher.", "diagnostician."))
+    from_memory = s.where.startswith(("memory", "demonstrations"))
+    from_evidence = s.where.startswith(("belief evidence", "evidence"))
+    match s.kind:
+        case "gold":
+            if s.where.startswith("gold"):
+                return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+            if from_memory:
+                return s.name != s.item and (s.by.startswith("teacher.") or quoted)
+            return teaches and from_evidence and s.name != s.item
+        case "solution":
+            if s.where == "gold":  # in the view of who may read the key; no prompt prints it
+                return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+            return from_memory and s.name != s.item and (s.by.startswith("teacher.") or quoted)
+        case "skill":
+            return teaches and s.where == "evidence"
+        case "mind":
+            return s.where == "mind" and s.name == s.agent.replace("-", "")
+        case "profile":
+            return s.name == s.agent.replace("-", "").rstrip("0123456789")
+        case "solving":  # scoring a teacher's confidence goes on from its own words
+            return s.by == "teacher.solve" or (s.where in {"own", "own own.solve"} and teaches)
+        case "reason":
+            return s.by == "critic.review" and s.where == "own"
+        case "diagnosis":
+            return s.by == "diagnostician.diagnose" and s.where == "own"
+        case "withheld" | "prediction" | "form" | "taxonomy":
+            return s.kind == "withheld" and s.where == "own" and s.by.startswith("teacher.")
+        case _:
+            return False
+
+
+def planted(name: str, folder: Path) -> Raw:
+    """A gallery scenario with canaries for items and profiles, small, its matrix and controls as they are."""
+    raw: Raw = deepcopy(dict(load_scenario(name).raw))
+    kind = "yes_no" if name == "yes-no-questions" else "text"
+    pools = {"train": 10, "test": 3, **({"explained": 4} if "pools" in raw["items"] else {})}
+    raw["items"] = items(folder, pools, kind)
+    raw["replicates"] = 1
+    raw["matrix"] = {k: v[-1:] if k.startswith("budget") else v for k, v in raw["matrix"].items()}
+    for phase in raw["plan"]:
+        if phase["kind"] == "observe":
+            phase["count"] = 4
+        if phase.get("rounds"):
+            phase["rounds"] = 2
+    for agent, spec in raw["agents"].items():
+        spec["profile"] = f"You are CANARY-profile-{agent}."
+        if isinstance(spec.get("memory"), dict) and spec["memory"].get("initial"):
+            spec["memory"]["initial"] = 3
+    return raw
+
+
+@pytest.mark.parametrize("name", gallery_names())
+def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], name: str) -> None:
+    raw = planted(name, tmp_path)
+    ran = run(raw, tmp_path, backends=models(raw, seen))
+    assert not [e for e in ran.episodes() if e.failure]
+    quoted = name == "lessons-that-last"
+    shown, known = list(prompt_sights(ran)), list(view_sights(seen))
+    assert [s for s in (*shown, *known) if not may_see(s, quoted=quoted)] == []
+    assert {s.kind for s in shown} >= ({"profile"} if name == "yes-no-questions" else {"profile", "gold"})
+    assert {s.kind for s in known} >= {"mind", "solution"}, "canaries were planted at all"
+
+
+@pytest.mark.parametrize("name", gallery_names())
+def test_every_piece_of_a_prompt_has_an_origin(tmp_path: Path, seen: list[GenerateRequest], name: str) -> None:
+    raw = planted(name, tmp_path)
+    raw["matrix"] = {k: v[:2] for k, v in raw["matrix"].items()}
+    ran = run(raw, tmp_path, backends=models(raw, seen))
+    sent = {tuple((m.role, m.text) for m in request.prompt) for request in seen}
+    asked = 0
+    for event, call in ran.calls():
+        spans = [s for m in call.prompt for s in m.spans]
+        assert all(s.text and s.provenance in get_args(Provenance) for s in spans)
+        assert all(s.source for s in spans if s.provenance != "instruction")
+        assert not [s for s in spans if s.provenance == "instruction" and CANARY.search(s.text)]
+        if event.operation == "generate":
+            asked += 1
+            assert tuple((m.role, "".join(s.text for s in m.spans)) for m in call.prompt) in sent
+    assert asked
+
+
+COURT: Raw = {
+    "nodes": {
+        "attempt": {"do": "student.solve"},
+        "look": {"do": "diagnostician.diagnose"},
+        "explain": {"do": "teacher.explain"},
+        "review": {"do": "critic.review"},
+        "again": {"do": "teacher.explain"},
+        "second": {"do": "critic.review"},
+        "retry": {"do": "student.solve"},
+        "reflect": {"do": "student.reflect"},
+    },
+    "edges": [
+        {"from": a, "to": b}
+        for a, b in zip(
+            ("start", "attempt", "look", "explain", "review", "again", "second", "retry", "reflect"),
+            ("attempt", "look", "explain", "review", "again", "second", "retry", "reflect", "end"),
+            strict=True,
+        )
+    ],
+}  # fmt: skip
+
+
+def test_judges_and_other_minds_keep_their_notes(tmp_path: Path, seen: list[GenerateRequest]) -> None:
+    """Every role at once, two students, and a test with fresh agents behind it."""
+    raw = small(items=items(tmp_path, {"train": 6, "test": 3}, "text"), budget={})
+    raw["agents"]["critic"] = {"model": "expert"}
+    raw["agents"]["diagnostician"] = {"model": "expert", "student_model": "few_shot"}
+    raw["agents"]["student"] |= {"count": 2, "memory": {"kind": "transcript", "reset": "lesson"}}
+    for agent, spec in raw["agents"].items():
+        spec["profile"] = f"You are CANARY-profile-{agent}."
+    raw["plan"] = [
+        {"observe": {"items": "train", "count": 3}},
+        {"teach": {"items": "test", "graph": COURT, "order": "sequential"}},
+    ]
+    ran = run(raw, tmp_path, backends=models(raw, seen))
+    assert not [e for e in ran.episodes() if e.failure]
+    shown, known = list(prompt_sights(ran)), list(view_sights(seen))
+    assert [s for s in (*shown, *known) if not may_see(s, quoted=False)] == []
+    assert {s.kind for s in known} >= {"gold", "mind", "profile"}
+
+
+def leak(folder: Path, view: list[str]) -> Raw:
+    (folder / "leak.md").write_text("--- user ---\n{{ item.question }} (key: {{ gold.answer }})\n", encoding="utf-8")
+    raw = small(items=items(folder, {"test": 3}, "text"), budget={}, plan=[{"test": "test"}])
+    raw["agents"]["student"] |= {"view": {"solve": view}, "prompts": {"solve": "leak.md"}}
+    return raw
+
+
+def test_a_wider_view_lets_the_canary_out(tmp_path: Path, seen: list[GenerateRequest]) -> None:
+    """The checks above can fail: this scenario says itself that its student may see the key."""
+    raw = leak(tmp_path, ["item", "gold"])
+    ran = run(raw, tmp_path, backends=models(raw, seen))
+    assert {(s.kind, s.by) for s in prompt_sights(ran)} == {("gold", "student.solve")}
+    for sights in (list(prompt_sights(ran)), list(view_sights(seen))):
+        assert [s for s in sights if not may_see(s, quoted=False)]
+
+
+def test_a_prompt_cannot_widen_a_view(tmp_path: Path, seen: list[GenerateRequest]) -> None:
+    raw = leak(tmp_path, ["item"])
+    with pytest.raises(PromptError, match="gold"):
+        run(raw, tmp_path, backends=models(raw, seen))
+    assert not seen
+
+
+def test_a_narrower_view_shows_less(tmp_path: Path, seen: list[GenerateRequest]) -> None:
+    raw = small(items=items(tmp_path, {"test": 3}, "text"), budget={})
+    raw["agents"]["student"] |= {"view": {"solve": ["item", "own"]}}
+    raw["plan"] = [{"teach": {"items": "test", "policy": "always"}}]
+    run(raw, tmp_path, backends=models(raw, seen))
+    asked: list[Any] = [r.view for r in seen if r.view.role == "student"]
+    assert len(asked) == 6
+    assert not any(view.dialogue for view in asked)

@@ -35,7 +35,7 @@ from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 from unittest.mock import patch
 
 import typer
@@ -232,6 +232,8 @@ class Workshop:
             self._count += 1
         file = self.folder / block.options.get("file", f".block-{self._count}.yaml")
         file.write_text(text, encoding="utf-8")
+        if plugin_in(self.folder):
+            return  # the names in it exist only for the commands of the page
         try:
             prepare(load_scenario(file))
         except DocendoError as error:
@@ -369,20 +371,18 @@ def _options_of(command: str) -> Iterator[str]:
     yield "| argument or option | default | meaning |"
     yield "|---|---|---|"
     for param in typer.main.get_command(app).commands[command].params:  # type: ignore[attr-defined]
-        named = param.param_type_name == "option"
-        if param.name == "help":
-            continue
-        names = [*param.opts, *param.secondary_opts] if named else [str(param.metavar or param.name).upper()]
-        choices = getattr(param.type, "choices", None)
-        if choices and param.name != "json":
-            names[-1] += " " + "|".join(choices).replace("|", r"\|")
-        shown = "required" if param.required else _default(param.default)
-        yield f"| `{'`, `'.join(names)}` | {shown} | {(param.help or '').replace('|', chr(92) + '|')} |"
+        named = param.opts[0].startswith("-")
+        names = [*param.opts, *param.secondary_opts] if named else [param.opts[0].upper()]
+        choices = "|".join(map(str, get_args(param.type_descriptor.annotation)))
+        if choices and get_origin(param.type_descriptor.annotation) is Literal:
+            names[-1] += f" {choices}"
+        default = "required" if param.required else _default(param.default)
+        row = " | ".join([f"`{'`, `'.join(names)}`".replace("|", r"\|"), default, param.help or ""])
+        yield f"| {row} |"
 
 
 def _default(value: Any) -> str:
-    empty = value in (None, "", False, [], ()) or not isinstance(value, str | int | float | Path | bool)
-    return "" if empty else f"`{value}`" if value is not True else "on"
+    return "" if value is None or value is False or value == "" else "on" if value is True else f"`{value}`"
 
 
 def work(page: Path, folder: Path, *, slow: bool = False) -> Workshop:

@@ -4,7 +4,8 @@ A template is a text file of sections, each opened by a line `--- system ---`, `
 `--- assistant ---`, in sandboxed Jinja. Its variables are the artefacts of the view. Every value is handed
 to Jinja wrapped in `Tracked`, which prints itself between private-use marker characters together with its
 path; after rendering, the markers cut the text into spans. So provenance is a fact about each piece of
-text, not an annotation that an author could forget.
+text, not an annotation that an author could forget. All sections are rendered in one go, and cut apart at a
+fourth marker.
 """
 
 from __future__ import annotations
@@ -28,16 +29,27 @@ from docendo.messages import PromptMessage, Span
 
 __all__ = ["PromptTemplate", "Tracked", "load_prompt"]
 
-_OPEN, _MIDDLE, _CLOSE = "\ue000", "\ue001", "\ue002"
-_CLEAN = dict.fromkeys(map(ord, _OPEN + _MIDDLE + _CLOSE))
+_OPEN, _MIDDLE, _CLOSE, _BREAK = "\ue000", "\ue001", "\ue002", "\ue003"
+_CLEAN = dict.fromkeys(map(ord, _OPEN + _MIDDLE + _CLOSE + _BREAK))
 _MARKED = re.compile(f"{_OPEN}([^{_MIDDLE}]*){_MIDDLE}([^{_CLOSE}]*){_CLOSE}")
+_ARTEFACT = re.compile(r"[^.\[]*")
 _SECTION = re.compile(r"^--- (system|user|assistant) ---\s*$", re.MULTILINE)
 _FREE_NAMES = frozenset({"agent", "role", "act", "params", "loop", "labels"})
 """Names that carry no information about others: who I am, and the scenario's own parameters."""
 
-_environment = ImmutableSandboxedEnvironment(
-    undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
-)
+ChatRole = Literal["system", "user", "assistant"]
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, without its checks where a value makes its own."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if type(obj) is Tracked and not attribute.startswith("_"):
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
+
+
+_environment = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
 
 
 class Tracked:
@@ -53,13 +65,11 @@ class Tracked:
         if name.startswith("_"):
             raise AttributeError(name)
         value = self._value
-        if isinstance(value, Mapping):
-            return (
-                _track(value[name], f"{self._path}.{name}") if name in value else _missing(self._path, name)
-            )
-        if isinstance(value, BaseModel) and (name in type(value).model_fields or name in _PROPERTIES):
+        if name in _names(type(value)):
             return _track(getattr(value, name), f"{self._path}.{name}")
-        return _missing(self._path, name)
+        if isinstance(value, Mapping) and name in value:
+            return _track(value[name], f"{self._path}.{name}")
+        return _environment.undefined(f"`{self._path}` has no `{name}`")
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
@@ -92,14 +102,17 @@ class Tracked:
         return key in self._value
 
     def __str__(self) -> str:
-        return f"{_OPEN}{self._path}{_MIDDLE}{str(self._value).translate(_CLEAN)}{_CLOSE}"
+        text = str(self._value)
+        return f"{_OPEN}{self._path}{_MIDDLE}{text if text.isascii() else text.translate(_CLEAN)}{_CLOSE}"
 
 
 _PROPERTIES = frozenset({"help", "labels"})
 
 
-def _missing(path: str, name: str) -> Any:
-    return _environment.undefined(f"`{path}` has no `{name}`")
+@lru_cache(maxsize=256)
+def _names(kind: type) -> frozenset[str]:
+    """What templates may read by name of a value of this type; nothing, unless it is a model."""
+    return _PROPERTIES.union(kind.model_fields) if issubclass(kind, BaseModel) else frozenset()
 
 
 def _track(value: Any, path: str) -> Any:
@@ -113,7 +126,10 @@ class PromptTemplate:
     name: str
     digest: str
     """sha256 of the file's text; stored with every run."""
-    sections: tuple[tuple[Literal["system", "user", "assistant"], Template], ...]
+    roles: tuple[ChatRole, ...]
+    """Whose words the sections are."""
+    template: Template
+    """All sections, with a marker between them."""
     reads: frozenset[str]
     """The artefacts that the template mentions."""
 
@@ -125,7 +141,7 @@ class PromptTemplate:
         """
         context = _context(view)
         try:
-            texts = [(role, template.render(context)) for role, template in self.sections]
+            texts = self.template.render(context).split(_BREAK)
         except TemplateError as error:
             raise EpisodeFailure(
                 "crash",
@@ -133,8 +149,8 @@ class PromptTemplate:
                 suggestion="The view of this act does not hold it; see `agents.NAME.view` in the scenario.",
                 where=Where(agent=view.agent, act=view.act),
             ) from error
-        messages = [PromptMessage(role, _spans(text.strip())) for role, text in texts]
-        return tuple(m for m in messages if m.spans)
+        messages = zip(self.roles, (_spans(text.strip()) for text in texts), strict=True)
+        return tuple(PromptMessage(role, spans) for role, spans in messages if spans)
 
 
 def _context(view: View) -> dict[str, Any]:
@@ -180,7 +196,8 @@ def _spans(text: str) -> tuple[Span, ...]:
             spans.append(Span(text[position : match.start()]))
         path, value = match.groups()
         if value:
-            spans.append(Span(value, PROVENANCE[re.split(r"[.\[]", path, maxsplit=1)[0]], path))
+            artefact = cast("re.Match[str]", _ARTEFACT.match(path))[0]
+            spans.append(Span(value, PROVENANCE[artefact], path))
         position = match.end()
     if position < len(text):
         spans.append(Span(text[position:]))
@@ -199,22 +216,19 @@ def load_prompt(name: str, base: Path | None = None) -> PromptTemplate:
 @lru_cache(maxsize=256)
 def _load(name: str, base: str | None) -> PromptTemplate:
     text = _read(name, base)
-    parts = _SECTION.split(text)
+    parts = _SECTION.split(text.translate(_CLEAN))
     if len(parts) < 3 or parts[0].strip():
         raise PromptError(
             f"prompt `{name}` must begin with a section line such as `--- user ---`",
             suggestion="Copy a built-in template from docendo/agents/prompts/ and start from there.",
             where=Where(file=name, line=1),
         )
-    sections: list[tuple[Literal["system", "user", "assistant"], Template]] = []
+    roles, bodies = cast("list[ChatRole]", parts[1::2]), parts[2::2]
     reads: set[str] = set()
     line = 1
-    for role, body in zip(parts[1::2], parts[2::2], strict=True):
+    for body in bodies:
         try:
             reads |= meta.find_undeclared_variables(_environment.parse(body))
-            sections.append(
-                (cast('Literal["system", "user", "assistant"]', role), _environment.from_string(body))
-            )
         except TemplateSyntaxError as error:
             raise PromptError(
                 f"prompt `{name}` does not compile: {error.message}",
@@ -228,7 +242,9 @@ def _load(name: str, base: str | None) -> PromptTemplate:
             suggestion=did_you_mean(unknown, ARTEFACTS),
             where=Where(file=name),
         )
-    return PromptTemplate(name, hashlib.sha256(text.encode()).hexdigest(), tuple(sections), frozenset(reads))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    template = _environment.from_string(_BREAK.join(bodies))
+    return PromptTemplate(name, digest, tuple(roles), template, frozenset(reads))
 
 
 def _read(name: str, base: str | None) -> str:

@@ -8,49 +8,54 @@ that a control spends what the condition that it controls for spends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from docendo.agents.act import Act, Ask, Performed, perform
-from docendo.agents.participant import Participant
 from docendo.agents.payload import Explanation
 from docendo.agents.view import View
+from docendo.scenarios.item import Item
 
-if TYPE_CHECKING:
-    from docendo.runtime.episode import Episode
+__all__ = ["distort", "spoken"]
 
-__all__ = ["distort"]
+
+def spoken(done: Performed) -> str:
+    """What is said aloud: an explanation's own words, whatever else stood in the completion."""
+    return done.payload.explanation if isinstance(done.payload, Explanation) else done.text
 
 
 async def distort(
-    episode: Episode, agent: Participant, act: Act, view: View, done: Performed, ask: Ask
+    how: Literal["irrelevant", "answer_only", "wrong", "silent", "none"],
+    act: Act,
+    view: View,
+    done: Performed,
+    ask: Ask,
+    item: Item,
+    decoys: Mapping[str, Item],
 ) -> str:
-    """The text to deliver for what `agent` said."""
-    how = agent.spec.distort
-    if how == "none" or not isinstance(done.payload, Explanation) or agent.role != "teacher":
-        return _spoken(act, done)
+    """The text to deliver instead of what a teacher said.
+
+    Args:
+        how: The control; see the module.
+        act: What the teacher did.
+        view: What it read.
+        done: What came of it. Anything that is no explanation is delivered as it is.
+        ask: How to ask the teacher once more, where the control needs another explanation.
+        item: The item at hand.
+        decoys: Item -> another item, whose explanation is irrelevant to it.
+    """
+    if how == "none" or not isinstance(done.payload, Explanation):
+        return spoken(done)
     if how == "silent":
         return ""
     if how == "answer_only":
-        answer = done.payload.answer or episode.item.answer
-        return f"So the answer is {answer}."
+        return f"So the answer is {done.payload.answer or item.answer}."
     if how == "wrong":
-        view = view.model_copy(update={"params": {**view.params, "misleading": True}})
-        return _spoken(act, await _also(act, view, ask))
-    decoy = episode.lab.decoys.get(episode.item.id, episode.item)
-    view = view.model_copy(update={"item": decoy.public})
-    other = await _also(act, view, ask)
-    words = _spoken(act, other).split()
-    return " ".join(islice(cycle(words), len(_spoken(act, done).split())))
-
-
-async def _also(act: Act, view: View, ask: Ask) -> Performed:
-    """A second explanation, recorded as a probe."""
-    origin = replace(ask.origin, item=view.item.id if view.item else ask.origin.item)
-    return await perform(act, view, replace(ask, origin=origin))
-
-
-def _spoken(act: Act, done: Performed) -> str:
-    """What is said aloud: an explanation's own words, whatever else stood in the completion."""
-    return done.payload.explanation if isinstance(done.payload, Explanation) else done.text
+        misled = view.model_copy(update={"params": {**view.params, "misleading": True}})
+        return spoken(await perform(act, misled, ask))
+    decoy = decoys.get(item.id, item)
+    elsewhere = view.model_copy(update={"item": decoy.public})
+    other = await perform(act, elsewhere, replace(ask, origin=replace(ask.origin, item=decoy.id)))
+    return " ".join(islice(cycle(spoken(other).split()), len(spoken(done).split())))

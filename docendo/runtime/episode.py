@@ -16,9 +16,8 @@ from docendo.agents.act import ACTS, Act, Ask, Performed, perform
 from docendo.agents.participant import Participant, Situation, build_view
 from docendo.agents.payload import Answer, Belief, Decision, Diagnosis, Remembered, Verdict
 from docendo.agents.policy import Choice
-from docendo.agents.port import ModelPort, Origin, Sampling
+from docendo.agents.port import Origin
 from docendo.agents.view import View
-from docendo.errors import EpisodeFailure
 from docendo.events import (
     BeliefEvent,
     CallEvent,
@@ -32,7 +31,8 @@ from docendo.graphs.actor import Branch
 from docendo.memory.record import Evidence
 from docendo.messages import Message
 from docendo.runtime.acting import ActingPort
-from docendo.runtime.distortion import distort
+from docendo.runtime.distortion import distort, spoken
+from docendo.runtime.laboratory import EpisodeKey, Laboratory
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.minds.population import describe_mind
 from docendo.runtime.recorder import Recorder
@@ -41,40 +41,7 @@ from docendo.scenarios.grader import grade
 from docendo.scenarios.item import Item
 from docendo.scenarios.schema import NodeSpec
 
-__all__ = ["Episode", "EpisodeKey", "Laboratory"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodeKey:
-    """Which episode of a lesson this is; its text is stable under changes elsewhere in the scenario."""
-
-    index: int
-    """Zero-based place of the phase in the plan."""
-    phase: str
-    round: int
-    item: str
-    student: str
-
-    def __str__(self) -> str:
-        return f"{self.index}:{self.phase}/{self.round}/{self.item}/{self.student}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Laboratory:
-    """What all episodes of a lesson share and none may change."""
-
-    port: ModelPort
-    seed: int
-    condition: str
-    replicate: int
-    sampling: Mapping[str, Sampling]
-    """Agent group -> how its model draws."""
-    params: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the phase."""
-    members: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Axis -> names, for fan-out."""
-    decoys: Mapping[str, Item] = field(default_factory=dict)
-    """Item -> another item of the phase, whose explanation is irrelevant to it."""
+__all__ = ["Episode", "scratch"]
 
 
 @dataclass
@@ -162,7 +129,10 @@ class Episode:
         view = self.view(agent, act, branch, params=params, belief=belief, evidence=evidence)
         ask = self.asking(agent, act, turn, branch, self.purpose)
         done = await perform(act, view, ask)
-        said = await distort(self, agent, act, view, done, self.asking(agent, act, turn, branch, "probe"))
+        said = spoken(done)
+        if agent.role == "teacher" and agent.spec.distort != "none":
+            again = self.asking(agent, act, turn, branch, "probe")
+            said = await distort(agent.spec.distort, act, view, done, again, self.item, self.lab.decoys)
         message = Message(
             sender=agent.name,
             recipients=() if act.to == "self" else ("*",),
@@ -424,15 +394,3 @@ def scratch(episode: Episode) -> Episode:
         latest={},
         choice=None,
     )
-
-
-def require_agent(agents: Mapping[str, Participant], role: str) -> Participant:
-    """The first agent of `role`.
-
-    Raises:
-        EpisodeFailure: The scenario has none; validation prevents this.
-    """
-    for agent in agents.values():
-        if agent.role == role:
-            return agent
-    raise EpisodeFailure("crash", f"this step needs a {role} and the scenario has none")

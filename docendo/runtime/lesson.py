@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from docendo.agents.participant import Participant, as_heard
 from docendo.agents.policy import POLICIES, Score, rank
@@ -25,9 +25,10 @@ from docendo.agents.theory_of_mind import new_student_model
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
 from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
-from docendo.graphs.expression import SCOPE_NAMES
+from docendo.graphs.help import help_node
 from docendo.memory.state import MemoryState, merge
-from docendo.runtime.episode import Episode, EpisodeKey, Laboratory
+from docendo.runtime.episode import Episode
+from docendo.runtime.laboratory import EpisodeKey, Laboratory
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
 from docendo.runtime.minds.population import describe_mind, rest
@@ -38,7 +39,7 @@ from docendo.runtime.seed import derive_seed
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
-from docendo.scenarios.schema import NodeSpec, Phase, PolicySpec, Scenario, SkillModel
+from docendo.scenarios.schema import Phase, PolicySpec, Scenario, SkillModel
 
 __all__ = ["Finished", "Lesson", "LessonSetting"]
 
@@ -353,24 +354,6 @@ class Lesson:
         for name, agent in self.agents.items():
             if agent.spec.memory.reset == scope and agent.role == "student":
                 self.agents[name] = agent.remembering(before[name])
-
-
-def help_node(graph: CompiledGraph, params: Mapping[str, Any]) -> NodeSpec | None:
-    """The node that gives help when the teacher decides to intervene; `None` where help has no price."""
-    nodes = graph.spec.nodes
-    scope = dict.fromkeys(SCOPE_NAMES) | {
-        "decision": {"intervene": True},
-        "params": dict(params),
-        "exhausted": "",
-    }
-    for name, spec in nodes.items():
-        if spec.do.endswith(".decide"):
-            for edge in graph.edges[name]:
-                target = nodes.get(edge.spec.to)
-                taken = edge.condition is None or edge.condition.holds(scope)
-                if taken and target is not None and "interventions" in target.spends:
-                    return target
-    return next((n for n in nodes.values() if "interventions" in n.spends), None)
 
 
 def _with_transcript(episode: Episode, name: str) -> MemoryState:

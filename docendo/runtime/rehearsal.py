@@ -22,7 +22,7 @@ from docendo.agents.view import Gold, View
 from docendo.graphs.actor import ROOT
 from docendo.memory.student_model import Query
 from docendo.messages import PromptMessage, Span
-from docendo.runtime.episode import Episode, require_agent, scratch
+from docendo.runtime.episode import Episode, scratch
 from docendo.runtime.seed import uniform
 from docendo.scenarios.grader import extract_answer, grade
 from docendo.scenarios.schema import NodeSpec, PolicySpec
@@ -98,12 +98,10 @@ class ItemRehearsal:
     # --- trying out -----------------------------------------------------------------------------------------
 
     def _student(self) -> Participant:
-        return self._scratch.participant_of_role("student", ROOT) or require_agent(
-            self.episode.agents, "student"
-        )
+        return self._scratch.participant("student", ROOT)
 
     def _teacher(self) -> Participant:
-        return require_agent(self._scratch.agents, "teacher")
+        return self._scratch.participant("teacher", ROOT)
 
     async def _perform(self, name: str, agent: Participant, act: str, params: Mapping[str, Any]) -> Said:
         if name not in self._said:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -145,6 +146,7 @@ def _work(
 ) -> None:
     """A worker: prepare the study anew, run the shard, say how it goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted and stops its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         study = prepare(load_raw(raw, base=Path(base), file=file))
         with open_store(url, create=False) as store:
@@ -164,6 +166,13 @@ def _work(
         up.put((number, _portable(group.exceptions[0])))
     except Exception as error:
         up.put((number, _portable(error)))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its workers, and whoever continues the run must find it alone."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _portable(error: Exception) -> Exception:

@@ -16,6 +16,7 @@ import docendo
 from docendo.agents.port import GenerateRequest
 from docendo.events import CallEvent, DecisionEvent, ErrorEvent, GradeEvent, MessageEvent, StopEvent
 from docendo.runtime.backends.scripted import FunctionBackend
+from docendo.runtime.store import open_store
 from docendo.scenarios.bundled import gallery_names
 from tests.trust.lab import (
     Raw,
@@ -315,8 +316,6 @@ def test_no_undeclared_model_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     url = f"sqlite:///{tmp_path / 'store.db'}"
     said = cli("run", name, "--store", url, "-r", 1, "-n", 3, "--processes", 1, "--json", *small_gallery(name))
     assert said.code == 0, said.out
-    from docendo.runtime.store import open_store
-
     with open_store(url, readonly=True) as store:
         record = store.run("latest")
         models = record.scenario["models"]

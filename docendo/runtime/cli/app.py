@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str], output: Output) -> int:
     try:
         code = app(arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes an exit code of the interrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
         output.note("Interrupted. What was recorded is kept; issue the same command to go on.", "yellow")

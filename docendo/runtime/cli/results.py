@@ -160,6 +160,8 @@ def _is_recorded(name: str) -> bool:
 
 def _recorded(name: str, url: str, output: Output) -> None:
     """A lesson's episodes, or what was said, decided, spent and judged in one of them."""
+    from docendo.runtime.report.compare import condition_called
+
     run, condition, replicate, *rest = name.split("/", 3)
     if not replicate.isdigit():
         raise UsageError(
@@ -167,6 +169,7 @@ def _recorded(name: str, url: str, output: Output) -> None:
         )
     with open_store(url, create=False, readonly=True) as opened:
         record = opened.run(run)
+        condition = condition_called(opened, record, condition).id
         episodes = list(opened.episodes(record.id, condition, int(replicate)))
         if not rest:
             return _lesson(episodes, output)

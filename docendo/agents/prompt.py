@@ -65,7 +65,7 @@ class Tracked:
         if name.startswith("_"):
             raise AttributeError(name)
         value = self._value
-        if name in _names(type(value)):
+        if name in _names(value.__class__):
             return _track(getattr(value, name), f"{self._path}.{name}")
         if isinstance(value, Mapping) and name in value:
             return _track(value[name], f"{self._path}.{name}")

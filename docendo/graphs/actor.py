@@ -26,7 +26,7 @@ class Branch:
 
     def __str__(self) -> str:
         """The `branch` of an event, e.g. `students=student-2/samples=3`; empty outside a fan-out."""
-        return "/".join(f"{axis}={_quote(member)}" for axis, member in self.axes)
+        return "/".join(f"{axis}={_quote(member)}" for axis, member in self.axes) if self.axes else ""
 
     def get(self, axis: str, default: str = "") -> str:
         """The member of `axis` that this branch works for."""

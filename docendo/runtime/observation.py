@@ -3,7 +3,8 @@
 Every answer of the student becomes `Evidence`: unaided ones for the pre-intervention prompt of the mental
 model, ones after help for the post-intervention prompt (D_sim in Saha et al. 2023). With
 `params: {keep: rectified}` the items on which help turned a wrong answer right become the teacher's
-demonstrations instead (D_ToM, personalised explaining, RQ3).
+demonstrations instead (D_ToM, personalised explaining, RQ3); `{keep: first}` takes the first items as they
+come, which is what D_ToM is compared with.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def absorb(
 ) -> dict[str, Participant]:
     """The agents after having observed `episodes`."""
     seen = [e for episode in episodes for e in evidence_of(episode)]
-    if phase.params.get("keep") == "rectified":
-        return _keep_rectified(seen, agents)
+    if (kept := phase.params.get("keep")) is not None:
+        return _demonstrating(seen if kept == "first" else _rectified(seen), agents)
     for agent in agents.values():
         if agent.student_model is not None:
             for evidence in seen:
@@ -58,10 +59,10 @@ def absorb(
     return agents
 
 
-def _keep_rectified(seen: Sequence[Evidence], agents: dict[str, Participant]) -> dict[str, Participant]:
-    """Give teachers the items on which help rectified the student, as many as their memory holds."""
+def _rectified(seen: Sequence[Evidence]) -> list[Evidence]:
+    """The answers that help turned from wrong to right."""
     before = {(e.item, e.student): e for e in seen if not e.help}
-    rectified = [
+    return [
         e
         for e in seen
         if e.help
@@ -69,13 +70,18 @@ def _keep_rectified(seen: Sequence[Evidence], agents: dict[str, Participant]) ->
         and (first := before.get((e.item, e.student))) is not None
         and first.student_answer != e.student_answer
     ]
+
+
+def _demonstrating(seen: Sequence[Evidence], agents: dict[str, Participant]) -> dict[str, Participant]:
+    """Give teachers the helped items among `seen` as demonstrations, as many as their memory holds."""
+    shown = [e for e in seen if e.help]
     kept = dict(agents)
     for name, agent in agents.items():
         if agent.role != "teacher" or agent.memory.kind != "demonstrations":
             continue
-        size = agent.memory.size if agent.memory.size is not None else len(rectified)
+        size = agent.memory.size if agent.memory.size is not None else len(shown)
         memory = agent.memory.model_copy(update={"demonstrations": ()})
-        for e in rectified[:size]:
+        for e in shown[:size]:
             memory = memory.add_demonstration(
                 Demonstration(
                     item=e.item,

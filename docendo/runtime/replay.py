@@ -48,17 +48,20 @@ class Verified:
         return not self.differences
 
 
-async def verify(study: Study, store: Store, progress: Callable[[int, int], None] | None = None) -> Verified:
-    """Replay all finished lessons of the study's run and compare them with the store.
+async def verify(
+    study: Study, store: Store, progress: Callable[[int, int], None] | None = None, *, run_id: str = ""
+) -> Verified:
+    """Replay all finished lessons of a run and compare them with the store.
 
     Args:
         study: The scenario of the run, prepared anew.
         store: Holds the run and its journal.
         progress: Told (lessons done, lessons) after each lesson.
+        run_id: The run; the study's own by default. It is another where item files have changed since.
     """
     journal = StoreJournal(store)
     setups = {s.condition.id: s for s in study.setups}
-    finished = [r.key for r in store.lessons(study.run_id) if r.status == "finished"]
+    finished = [r.key for r in store.lessons(run_id or study.run_id) if r.status == "finished"]
     total = Verified(lessons=0, episodes=0, events=0, calls=0, differences=())
     for number, key in enumerate(finished, 1):
         setup = setups[key.condition]
@@ -108,11 +111,10 @@ def _compare(
 
 
 def _first(where: Where, stored: Sequence[Event], replayed: Sequence[EventBase]) -> Difference:
-    for event in replayed:
-        if isinstance(event, ErrorEvent) and event.failure == "replay":
-            return _difference(where, event, event.message)
     for old, new in zip(stored, replayed, strict=False):
         if old != new:
+            if isinstance(new, ErrorEvent) and new.failure == "replay":
+                return _difference(where, new, new.message)
             return _difference(where, new, f"recorded {_short(old)}, replayed {_short(new)}")
     longer, who = (stored, "recorded") if len(stored) > len(replayed) else (replayed, "replayed")
     rest = longer[min(len(stored), len(replayed)) :]

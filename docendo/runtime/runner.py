@@ -20,6 +20,7 @@ from docendo import __version__
 from docendo.events import SCHEMA_VERSION, digest_events
 from docendo.messages import Usage
 from docendo.runtime.client import Client, ModelStats
+from docendo.runtime.collector import patient_collector
 from docendo.runtime.journal import Journal, StoreJournal
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures import observe_lesson
@@ -166,7 +167,8 @@ async def run_study(
         for key in lessons:  # their course may change, and with it which episodes there are
             store.delete_lesson(key)
     try:
-        await run_lessons(study, store, lessons, clients, concurrent, watch)
+        with patient_collector():
+            await run_lessons(study, store, lessons, clients, concurrent, watch)
         await store.aflush()
     finally:
         for client in clients.values():

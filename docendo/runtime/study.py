@@ -28,7 +28,7 @@ from docendo.runtime.lesson import SHARED_UNITS, Finished, Lesson, LessonSetting
 from docendo.runtime.measures.measure import MEASURES, EpisodeTrace
 from docendo.runtime.roster import agent_names, agent_role, templates_of
 from docendo.scenarios.amount import amount_of
-from docendo.scenarios.arithmetic import BUGS
+from docendo.scenarios.arithmetic import BUGS, parse_problem
 from docendo.scenarios.check import check_scenario
 from docendo.scenarios.control import CONTROLS
 from docendo.scenarios.expand import Condition
@@ -244,9 +244,24 @@ def _needs_problems(scenario: Scenario, pools: Pools, backends: Mapping[str, Bac
                 where=Where(path=f"plan.{phase.id}.items"),
                 suggestion=f"Give it a size: `items.{pool}: 20`." if pool in ("train", "test") else "",
             )
+        yield from _hypothesis_problems(scenario, phase, pools.get(phase.pool, ()))
         if phase.kind == "teach" and phase.policy is not None:
             policy = POLICIES.get(phase.policy.kind)
             yield from _policy_problems(scenario, phase, policy, pools.get(pool, ()), backends)
+
+
+def _hypothesis_problems(scenario: Scenario, phase: Phase, items: tuple[Item, ...]) -> Iterator[Problem]:
+    """The misconception posterior knows the bugs of column arithmetic and nothing else."""
+    for name, agent in scenario.agents.items():
+        if agent.student_model is not None and agent.student_model.kind == "misconceptions":
+            strange = next((i for i in items if parse_problem(i.question) is None), None)
+            if strange is not None:
+                yield Problem(
+                    message=f"student model `misconceptions` knows column arithmetic only, and item "
+                    f"`{strange.id}` of pool `{phase.pool}` is none",
+                    suggestion="Use `bkt` or `few_shot` for other items.",
+                    where=Where(path=f"agents.{name}.student_model"),
+                )
 
 
 def _allotment_problems(setup: Setup) -> Iterator[Problem]:

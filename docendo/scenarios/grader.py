@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -94,6 +95,7 @@ _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9
 _CLOSE = Fraction(1, 10**6)
 
 
+@lru_cache(maxsize=4096)
 def read_number(text: str) -> Fraction | None:
     """The exact value of a text that is one number, else `None`.
 
@@ -274,6 +276,12 @@ def extract_answer(text: str, kind: AnswerKind, options: Sequence[str] = ()) -> 
     last number; a leading, else the last, yes or no; the last marked label or the one option named; the last
     line for text (after Saha et al. 2023, who read the last token).
     """
+    return _extract(text, kind, tuple(options))
+
+
+@lru_cache(maxsize=4096)
+def _extract(text: str, kind: AnswerKind, options: tuple[str, ...]) -> str | None:
+    """The same completion is read again in every condition that shares it."""
     text = text.replace("**", "").replace("__", "")
     for _, clause in sorted(_announced(text), reverse=True):
         if (answer := _read_clause(clause, kind, options)) is not None:

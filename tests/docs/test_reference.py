@@ -160,7 +160,7 @@ def _models(kind, found):
 
 def _keys_of(name):
     """Field -> default as it is written in a scenario, of a model by its name."""
-    models = _models(schema.Scenario, []) + [model_spec._Model]
+    models = [*_models(schema.Scenario, []), model_spec._Model]
     for source_name in SOURCES.names():
         _models(SOURCES.get(source_name).options, models)
     models += [thing for thing in vars(report_model).values() if isinstance(thing, type)]

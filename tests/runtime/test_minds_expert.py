@@ -157,12 +157,31 @@ def test_short_personalised_explanations_spell_out_what_the_student_lacks():
 def test_demonstrations_of_rectified_items_personalise_too():
     zeros = [subtraction(470 + 100 * n, 38) for n in range(3)]
     shown = [Demonstration(item=i.id, question=i.question, answer=i.answer) for i in zeros]
-    item = subtraction(905, 367)
+    item = subtraction(957, 382)
     params = {"steps": 1, "reveal": False}
     plain = explain(teacher(), item, params=params, demonstrations=shown)
     fitted = explain(teacher(), item, params={**params, "style": "personalised"}, demonstrations=shown)
-    assert plain.startswith("Ones: the next digit is 0")
-    assert fitted.startswith("Ones: 5 is less than 7")
+    assert plain.startswith("Ones: 7 - 2 = 5, write 5.")
+    assert "Tens: 5 is less than 8, so borrow: make the 9 a 8" in fitted
+
+
+def test_who_lends_across_a_zero_is_said_together_with_what_becomes_of_the_ten():
+    short = explain(teacher(), subtraction(905, 367), params={"steps": 1, "reveal": False})
+    assert short.splitlines()[0].startswith("Ones: the next digit is 0")
+    assert short.splitlines()[1].startswith("Ones: 5 is less than 7")
+
+
+def test_a_slip_is_made_on_some_items_in_one_rule_and_explained_as_it_is_made():
+    items = subtractions(120, 5)
+    expert = ExpertModel(slip=0.3)
+    right = [i for i in items if answer_in(ask(LAB.backend(expert), view(i, agent="teacher"))) == i.answer]
+    assert 0.6 < len(right) / len(items) < 0.85
+    for item in items:
+        text = ask(LAB.backend(expert), view(item, "demonstrate", agent="teacher")).text
+        assert (extract_answer(text, "number") == item.answer) == (item in right)
+        wrong = [s.slot for s in read_steps(text, parse_problem(item.question)) if s.variant != "correct"]
+        assert len(set(wrong)) <= 1
+        assert not wrong or wrong[0] in item.skills
 
 
 def test_room_is_kept_to():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from docendo.errors import Where
+from docendo.errors import UsageError, Where
 from docendo.runtime.cli.load import load
 from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
 from docendo.runtime.cli.output import FAILURES, Output
@@ -195,10 +195,15 @@ def replay(
     with open_store(store, create=False, readonly=True) as opened:
         record = opened.run(name)
         study = reopen(record)
-        found = asyncio.run(verify_run(study, opened))
+        found = asyncio.run(verify_run(study, opened, run_id=record.id))
+    if not found.lessons:
+        raise UsageError(
+            f"{record.id} has no finished lesson to replay", suggestion="Finish it: issue its command again."
+        )
     counts = f"{found.lessons} lessons, {found.episodes} episodes, {found.events} events, {found.calls} calls"
     if found.exact or not verify:
-        output.say(f"{record.id}: replayed {counts} without a model; every event is the same.")
+        same = "; every event is the same" if found.exact else ""
+        output.say(f"{record.id}: replayed {counts} without a model{same}.")
     for difference in found.differences if verify else ():
         output.say(f"differs: {difference.where}: {difference.message}")
     output.result(

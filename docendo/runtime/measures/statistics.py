@@ -71,6 +71,8 @@ class Sample:
     def valid(self) -> Sample:
         """The observations that are not missing."""
         there = ~np.isnan(self.values)
+        if there.all():
+            return self
         return Sample(tuple(k for k, ok in zip(self.keys, there, strict=True) if ok), self.values[there])
 
     @property
@@ -205,9 +207,9 @@ def _extremes(a: Floats, b: Floats, bounds: tuple[float, float] | None) -> tuple
 
 def _codes(values: Iterable[object]) -> tuple[Ints, int]:
     """Values as dense integers in order of appearance, and how many there are."""
-    table: dict[object, int] = {}
-    codes = np.array([table.setdefault(v, len(table)) for v in values], dtype=np.int64)
-    return codes, len(table)
+    listed = list(values)
+    table = {value: code for code, value in enumerate(dict.fromkeys(listed))}
+    return np.array([table[value] for value in listed], dtype=np.int64), len(table)
 
 
 def _interval(
@@ -220,10 +222,13 @@ def _interval(
         return None, None, None
     mean = float(valid.values.mean())
     se, df = _standard_error(valid.values - mean, (items, n_items), (students, n_students))
+    unanimous = _unanimous(mean, bounds, n_items if n_items > 1 else n_students)
+    if se == 0:
+        return *unanimous, se
     draws = _draws(valid.values, (items, n_items), (students, n_students), seed, resamples)
     spread = float(draws.std())
-    if se == 0 or spread == 0:
-        return *_unanimous(mean, bounds, n_items if n_items > 1 else n_students), se
+    if spread == 0:
+        return *unanimous, se
     tail = ALPHA / 2
     scale = se / spread * float(stdtrit(df, 1 - tail) / ndtri(1 - tail))
     low, high = (mean + scale * (float(q) - mean) for q in np.quantile(draws, [tail, 1 - tail]))
@@ -255,7 +260,7 @@ def _standard_error(
     from falling below any of the three. The degrees of freedom are Satterthwaite's (1946) of these parts.
     With only 2 or 3 students that differ much, intervals cover about 0.9 rather than 0.95 (simulated).
     """
-    pairs = zip(items[0].tolist(), students[0].tolist(), strict=True)
+    pairs = (items[0] * students[1] + students[0]).tolist()
     factors = (_codes(pairs), items, students)
     cell, *others = (_cluster_variance(residuals, *factor) for factor in factors)
     parts = [cell, *(max(0.0, other - cell) for other in others)]
@@ -278,10 +283,13 @@ def _draws(
     rng = np.random.default_rng(seed)
     shape = (items[1], students[1])
     places = (items[0], students[0])
-    sums = sparse.coo_array((values, places), shape=shape).tocsr()
-    counts = sparse.coo_array((np.ones_like(values), places), shape=shape).tocsr()
     if shape[0] * shape[1] <= DENSE:
-        sums, counts = sums.toarray(), counts.toarray()
+        flat = np.ravel_multi_index(places, shape)
+        sums = np.bincount(flat, values, shape[0] * shape[1]).reshape(shape)
+        counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+    else:
+        sums = sparse.coo_array((values, places), shape=shape).tocsr()
+        counts = sparse.coo_array((np.ones_like(values), places), shape=shape).tocsr()
     block = max(1, BLOCK // max(shape))
     parts = []
     for start in range(0, resamples, block):
@@ -298,8 +306,8 @@ def _weights(rng: np.random.Generator, draws: int, levels: int) -> Floats:
     if levels == 1:
         return np.ones((draws, 1))
     picks = rng.integers(0, levels, size=(draws, levels), dtype=np.int32)
-    picks += np.arange(draws, dtype=np.int32)[:, None] * levels
-    return np.bincount(picks.ravel(), minlength=draws * levels).reshape(draws, levels).astype(np.float64)
+    places = picks + np.arange(draws)[:, None] * levels
+    return np.bincount(places.ravel(), minlength=draws * levels).reshape(draws, levels).astype(np.float64)
 
 
 # --- tests ----------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """A simulated teacher: solves, explains, predicts students, diagnoses, reviews.
 
 It knows the procedures of column arithmetic and, as an expert does, the answers and solutions of other items,
-except where it is itself at fault (stable draws of this expert): with chance `error_rate` per rule or skill it
-holds a bug, or gives a wrong answer with a solution that leads there; with chance `slip` per item it does so
-on that item alone, in one rule that the item needs. What it believes about a student comes from its view only:
-the evidence that it is shown, by Bayes' rule (`hypotheses`, `estimates`).
+except where it is at fault (stable draws of this expert): with chance `error_rate` per rule or skill it holds
+a bug, or gives a wrong answer with a solution that leads there; with chance `slip` per item it does so on
+that item alone, in one rule that it needs. What it believes about a student comes from its view only: the
+evidence that it is shown, by Bayes' rule (`hypotheses`, `estimates`).
 
 A *personalised* explanation spells out first what the student most probably lacks, judged from the evidence,
 or (`params.style: personalised`) from its demonstrations as problems that help rectified. An unpersonalised
@@ -150,7 +150,7 @@ class ExpertMind:
         """The full explanation of an item that is no column problem: the one that leads to `_answer`."""
         item, answer = self.world.item(public), self._answer(view, wrongly=wrongly)
         if answer == self.world.gold(item):
-            return item.solution
+            return item.solution or f"Worked through, this comes to {answer}."  # a source without solutions
         harmful = harmful_explanations(item) if wrongly else []
         return (
             pick(harmful, _mind(view)["seed"], "harm", item.id)[0]

@@ -9,7 +9,7 @@ as many as fit, or a version of it that leads elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from docendo.runtime.minds.world import World
 from docendo.scenarios.arithmetic import Solution, Step
@@ -26,21 +26,32 @@ def spelled_out(
 ) -> str:
     """Worked steps in the order of working, at most `room` words, at most `steps` of them spelled out.
 
+    Who lends across a zero, and what is done with the ten, count as one step: neither is clear alone.
+
     Args:
         solution: What is explained.
         priority: Steps with higher values are spelled out first; equal ones in the order of working.
         room: Words.
         steps: Most steps in full; `None` for as many as fit.
     """
-    order = sorted(range(len(solution.steps)), key=lambda i: (-priority(solution.steps[i]), i))
-    limit = len(order) if steps is None else steps
+    whole = solution.steps
+    starts = [i for i in range(len(whole)) if not _continues(whole, i)]
+    units = [range(i, j) for i, j in zip(starts, [*starts[1:], len(whole)], strict=True)]
+    units.sort(key=lambda unit: (-max(priority(whole[i]) for i in unit), unit.start))
     chosen: dict[int, str] = {}
-    for i in order[:limit]:
-        room = _put(chosen, i, solution.steps[i].text, room)
-    for i, step in enumerate(solution.steps):
-        if i not in chosen and step.equation:
+    for unit in units[:steps]:
+        room = _put(chosen, unit.start, "\n".join(whole[i].text for i in unit), room)
+    shown = {i for unit in units if unit.start in chosen for i in unit}
+    for i, step in enumerate(whole):
+        if i not in shown and step.equation:
             room = _put(chosen, i, f"{step.equation}.", room)
     return "\n".join(chosen[i] for i in sorted(chosen))
+
+
+def _continues(steps: Sequence[Step], i: int) -> bool:
+    """Whether a step goes on with what the one before began."""
+    before = steps[i - 1] if i else None
+    return before is not None and before.slot == "borrow_from_zero" and before.column == steps[i].column
 
 
 def _put(chosen: dict[int, str], place: int, text: str, room: int) -> int:

@@ -279,7 +279,7 @@ class StoreReader:
 
     def _all(self, statement: Select[Any]) -> list[Row[Any]]:
         with self._database.read() as connection:
-            return list(connection.execute(statement))
+            return list(connection.execute(statement).all())
 
 
 def _events(episode_id: int) -> Select[Any]:

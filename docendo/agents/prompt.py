@@ -32,7 +32,6 @@ __all__ = ["PromptTemplate", "Tracked", "load_prompt"]
 _OPEN, _MIDDLE, _CLOSE, _BREAK = "\ue000", "\ue001", "\ue002", "\ue003"
 _CLEAN = dict.fromkeys(map(ord, _OPEN + _MIDDLE + _CLOSE + _BREAK))
 _MARKED = re.compile(f"{_OPEN}([^{_MIDDLE}]*){_MIDDLE}([^{_CLOSE}]*){_CLOSE}")
-_ARTEFACT = re.compile(r"[^.\[]*")
 _SECTION = re.compile(r"^--- (system|user|assistant) ---\s*$", re.MULTILINE)
 _FREE_NAMES = frozenset({"agent", "role", "act", "params", "loop", "labels"})
 """Names that carry no information about others: who I am, and the scenario's own parameters."""
@@ -189,18 +188,13 @@ class _Params(dict[str, Any]):
 
 
 def _spans(text: str) -> tuple[Span, ...]:
-    spans: list[Span] = []
-    position = 0
-    for match in _MARKED.finditer(text):
-        if match.start() > position:
-            spans.append(Span(text[position : match.start()]))
-        path, value = match.groups()
+    pieces = _MARKED.split(text)
+    spans = [Span(pieces[0])] if pieces[0] else []
+    for path, value, plain in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
         if value:
-            artefact = cast("re.Match[str]", _ARTEFACT.match(path))[0]
-            spans.append(Span(value, PROVENANCE[artefact], path))
-        position = match.end()
-    if position < len(text):
-        spans.append(Span(text[position:]))
+            spans.append(Span(value, PROVENANCE[path.partition(".")[0].partition("[")[0]], path))
+        if plain:
+            spans.append(Span(plain))
     return tuple(spans)
 
 

@@ -9,7 +9,7 @@ view ever contains it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,7 @@ from docendo.messages import Message
 __all__ = ["MemoryState", "Slot", "merge"]
 
 Slot = Literal["demonstrations", "notes", "transcript"]
+T = TypeVar("T")
 
 
 class MemoryState(BaseModel):
@@ -51,9 +52,7 @@ class MemoryState(BaseModel):
         return self.model_copy(update={"mind": mind})
 
     def _last(self, entries: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.size is None:
-            return entries
-        return entries[len(entries) - self.size :] if self.size else ()
+        return entries if self.size is None else entries[max(0, len(entries) - self.size) :]
 
 
 def merge(base: MemoryState, forks: Iterable[MemoryState]) -> MemoryState:
@@ -67,14 +66,18 @@ def merge(base: MemoryState, forks: Iterable[MemoryState]) -> MemoryState:
         for demonstration in fork.demonstrations:
             if demonstration not in base.demonstrations:
                 state = state.add_demonstration(demonstration)
-        for note in fork.notes:
-            if note not in base.notes:
-                state = state.add_note(note)
-        new = [m for m in fork.transcript if m not in base.transcript]
-        state = state.add_transcript(new) if new else state
+        for note in _added(base.notes, fork.notes):
+            state = state.add_note(note)
+        state = state.add_transcript(_added(base.transcript, fork.transcript))
         if fork.mind is not None and fork.mind != base.mind:
             state = state.with_mind(_merge_mind(base.mind or {}, state.mind or {}, fork.mind))
     return state
+
+
+def _added(base: tuple[T, ...], fork: tuple[T, ...]) -> tuple[T, ...]:
+    """What stands in `fork` behind what is left of `base`; saying the same again is saying more."""
+    known = next(k for k in range(min(len(base), len(fork)), -1, -1) if fork[:k] == base[len(base) - k :])
+    return fork[known:]
 
 
 def _merge_mind(

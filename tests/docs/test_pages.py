@@ -95,7 +95,7 @@ def test_a_wrong_block_is_found(text, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "ROOT", tmp_path)
     (tmp_path / "Makefile").write_text("demo:\n", encoding="utf-8")
     (tmp_path / "docendo").mkdir()
-    assert len(engine.work(_page(tmp_path, text), tmp_path).problems) == 1
+    assert engine.work(_page(tmp_path, text), tmp_path).problems
 
 
 def test_rewriting_keeps_what_is_still_true(tmp_path, monkeypatch):

@@ -329,6 +329,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with one run in it."""
     folder = tmp_path_factory.mktemp("stored")
     raw = small(items=subtractions(folder, 4), plan=[{"test": "test"}], budget={})
+    raw["matrix"] = {"models.novice.slip": [0.0, 0.5]}
     path = folder / "store.db"
     assert docendo("run", write(folder, raw), "--store", f"sqlite:///{path}", "-q").code == 0
     return path
@@ -395,7 +396,7 @@ def test_urls_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 def test_every_command_has_an_envelope(stored: Path, tmp_path: Path) -> None:
     scenario, store = stored.parent / "scenario.yaml", ("--store", f"sqlite:///{stored}")
-    condition, episode = _first_episode(stored)
+    (condition, episode), (other, _) = _first_episodes(stored)
     commands: dict[str, tuple[object, ...]] = {
         "init": ("init", tmp_path / "new.yaml"),
         "templates": ("init", "--template", "list"),
@@ -410,7 +411,7 @@ def test_every_command_has_an_envelope(stored: Path, tmp_path: Path) -> None:
         "graph": ("show", scenario, "--graph"),
         "episode": ("show", f"latest/{condition}/0/{episode}", *store),
         "report": ("report", *store),
-        "compare": ("compare", f"latest:{condition}", f"latest:{condition}", *store),
+        "compare": ("compare", f"latest:{condition}", f"latest:{other}", *store),
         "export": ("export", tmp_path / "out.jsonl", *store),
     }
     for name, arguments in commands.items():
@@ -422,18 +423,17 @@ def test_every_command_has_an_envelope(stored: Path, tmp_path: Path) -> None:
         assert said.err == "", name
 
 
-def _first_episode(path: Path) -> tuple[str, str]:
+def _first_episodes(path: Path) -> list[tuple[str, str]]:
     with sqlite3.connect(path) as db:
-        ((condition, key),) = db.execute(
-            "select condition_id, key from episode join lesson on lesson.id = lesson_id limit 1"
-        )
-    return condition, key
+        return db.execute(
+            "select condition_id, min(key) from episode join lesson on lesson.id = lesson_id group by 1"
+        ).fetchall()
 
 
 def test_the_report_has_the_promised_shape(stored: Path) -> None:
     data = docendo("report", "--store", f"sqlite:///{stored}", "--json").data
-    (condition,) = data["conditions"]
-    assert condition["coordinates"] == {}
+    condition, other = data["conditions"]
+    assert [c["coordinates"] for c in (condition, other)] == [{"models.novice.slip": s} for s in (0.0, 0.5)]
     assert {"planned", "ran", "errored", "missing"} <= condition["n"].keys()
     assert {"mean", "low", "high"} <= condition["measures"]["accuracy"].keys()
     again = docendo("run", stored.parent / "scenario.yaml", "--store", f"sqlite:///{stored}", "--json")

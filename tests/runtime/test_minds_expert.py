@@ -6,8 +6,8 @@ import pytest
 from docendo.memory.record import Demonstration
 from docendo.messages import Message
 from docendo.runtime.minds.population import describe_mind, new_mind
-from docendo.scenarios.arithmetic import BUGS
-from docendo.scenarios.grader import grade
+from docendo.scenarios.arithmetic import BUGS, parse_problem
+from docendo.scenarios.grader import extract_answer, grade
 from docendo.scenarios.item import Item
 from docendo.scenarios.model_spec import ExpertModel, ProceduralModel, SkillModel
 from docendo.scenarios.worked_steps import read_steps

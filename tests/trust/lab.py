@@ -148,8 +148,9 @@ def command(*arguments: object) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     """What such a process needs."""
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, **more}
+    before = more.pop("PYTHONPATH", "") or os.environ.get("PYTHONPATH", "")
+    path = os.pathsep.join(filter(None, [str(ROOT), before]))
+    return {**os.environ, **more, "PYTHONPATH": path}
 
 
 def docendo_process(*arguments: object, env: Mapping[str, str] | None = None, **options: Any) -> Said:

@@ -32,5 +32,8 @@ contracts: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
 
+docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
+	$(BIN)/python docs/regenerate.py --slow
+
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

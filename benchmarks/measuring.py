@@ -25,7 +25,7 @@ from docendo.runtime.runner import lesson_setting
 from docendo.runtime.study import Study, prepare
 from docendo.scenarios.loader import load_scenario
 
-__all__ = ["Batch", "facts", "number", "ratio", "run_lessons", "spread", "study_of", "table"]
+__all__ = ["Batch", "facts", "number", "ratio", "run_lessons", "spread", "study_of", "table", "unlimited"]
 
 GRID = "when-to-step-in"
 """The gallery's first scenario, which `make demo` runs: 24 conditions and 2 controls, 6 replicates."""
@@ -52,7 +52,7 @@ class Batch:
         return sum(len(trace.episodes) for trace in self.traces)
 
     @property
-    def acts(self) -> int:
+    def nodes(self) -> int:
         """Acts that graphs asked for: every one says something."""
         events = (event for trace in self.traces for episode in trace.episodes for event in episode.events)
         return sum(event.kind == "message" for event in events)
@@ -85,9 +85,7 @@ async def run_lessons(
 
     async def one(setup: Any, replicate: int) -> LessonTrace:
         async with slots:
-            return await Lesson(
-                lesson_setting(setup, replicate, port(client), finished or nothing)
-            ).run()
+            return await Lesson(lesson_setting(setup, replicate, port(client), finished or nothing)).run()
 
     lessons = [(setup, r) for r in range(study.scenario.replicates) for setup in study.setups]
     traces = await asyncio.gather(*(one(*lesson) for lesson in lessons))

@@ -3,10 +3,10 @@
     python benchmarks/overhead.py [--rounds 5] [--replicates 4]
     python benchmarks/overhead.py --grid
 
-The workload is lessons of the gallery's first scenario: by default of one condition (its policy looks at every
-item, 40 % of the items get help), where hardly a call is shared; with `--grid` of all 26 conditions, where
-nine calls of ten are. Models cost nothing: each answer was recorded in a run before the measurement and is
-handed out by a dictionary. The layers take turns in every round, each with all that stands above it:
+The workload is lessons of the gallery's first scenario: by default of one condition (its policy looks at
+every item, 40 % of the items get help), where hardly a call is shared; with `--grid` of all 26 conditions,
+where nine calls of ten are. Models cost nothing: each answer was recorded in a run before the measurement
+and is handed out by a dictionary. The layers take turns in every round, each with all that stands above it:
 
 - *bare loop*: an asyncio task per episode that awaits the same answers one after the other
 - *graph*: the same, acts asked for by the compiled graph, of an actor that does nothing
@@ -14,8 +14,8 @@ handed out by a dictionary. The layers take turns in every round, each with all 
 - *run*: with journal, events and observations in a SQLite file
 - *usual collector*: the same with Python's cycle collector at its usual pace
 
-Target: at most 1 ms of processor time an act with everything. An act is one node of a graph; the rehearsals
-of policies, which are acts too but in no graph, count only as work.
+Target: at most 1 ms of processor time an act with everything. An act is whatever an agent does: a node of a
+graph, or an attempt, an explanation or a prediction in a policy's rehearsal. All but decisions ask a model.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from docendo.runtime.measures.measure import EpisodeTrace
 from docendo.runtime.runner import begin, run_study, todo
 from docendo.runtime.store import open_store
 from docendo.runtime.study import Setup, Study
-from docendo.scenarios.grader import extract_answer
+from docendo.scenarios import grader
 from docendo.scenarios.schema import NodeSpec
 
 Request = GenerateRequest | ScoreRequest
@@ -71,6 +71,12 @@ class Recorded:
 
     async def close(self) -> None:
         """Nothing to release."""
+
+
+def acts_of(batch: Batch) -> int:
+    """Acts: requests of agents, and decisions, which ask nobody."""
+    events = (event for trace in batch.traces for episode in trace.episodes for event in episode.events)
+    return batch.requests + sum(event.kind == "decision" for event in events)
 
 
 def key_of(request: Request) -> Any:
@@ -213,35 +219,49 @@ def parts(work: Workload) -> list[tuple[str, float, float]]:
     }
     backends = work.study.backends[setup.world]
     rendered = [
-        (templates[r.origin.agent, r.view.act], r.view) for r in heard if (r.origin.agent, r.view.act) in templates
+        (templates[r.origin.agent, r.view.act], r.view)
+        for r in heard
+        if (r.origin.agent, r.view.act) in templates
     ]
-    traces = [episode for trace in work.batch.traces for episode in trace.episodes][:500]
-    texts = [(reply.text, request.view.item) for request, reply in work.heard[:2000] if hasattr(reply, "text")]
-    acts, requests = work.batch.acts, work.batch.requests
+    traces = [(episode,) for trace in work.batch.traces for episode in trace.episodes][:500]
+    texts = [
+        (reply.text, request.view.item.kind, request.view.item.options)
+        for request, reply in work.heard[:2000]
+        if isinstance(reply, GenerateReply) and request.view.item is not None
+    ]
+    acts, requests = acts_of(work.batch), work.batch.requests
     journal = asyncio.run(_filled(work))
     keys = [reply.key for _, reply in work.heard[:2000]]
     with open_store("sqlite://") as store:
-        tried: list[tuple[str, float, float]] = []
-        for name, often, call, arguments in (
+        trials: list[tuple[str, float, Callable[..., Any], Sequence[Any]]] = [
             ("rendering a prompt", requests / acts, lambda t, v: t.render(v), rendered),
-            ("naming a call (its key)", requests / acts,
-             lambda r: call_key(r, backends[r.model].fingerprint, backends[r.model].capabilities),
-             [(r,) for r in heard]),
+            ("naming a call (its key)", requests / acts, _name(backends), [(r,) for r in heard]),
             ("finding a call in memory", requests / acts, journal.get, [(k,) for k in keys]),
-            ("missing a call in SQLite", requests / acts, StoreJournal(store).get, [(k,) for k in keys]),
-            ("reading an answer, first time", 1.0,
-             lambda t, i: (_forget(), extract_answer(t, i.kind, i.options)), texts),
-            ("digest of an episode's events", len(traces) / sum(1 for t in traces for e in t.events if e.kind == "message"),
-             lambda t: digest_events(t.events), [(t,) for t in traces]),
-        ):  # fmt: skip
-            seconds = []
-            for _ in range(5):
-                begun = time.process_time()
-                for each in arguments:
-                    call(*each)
-                seconds.append((time.process_time() - begun) / max(1, len(arguments)))
-            tried.append((name, median(seconds) * 1e6, often))
-    return tried
+            (
+                "missing a call in SQLite",
+                work.batch.sent / acts,
+                StoreJournal(store).get,
+                [(k,) for k in keys],
+            ),
+            ("reading an answer anew", work.batch.sent / acts, grader._extract.__wrapped__, texts),
+            ("digest of an episode", work.batch.episodes / acts, lambda t: digest_events(t.events), traces),
+        ]
+        return [(name, _each(call, arguments), often) for name, often, call, arguments in trials]
+
+
+def _each(call: Callable[..., Any], arguments: Sequence[Any]) -> float:
+    """Microseconds per call, the median of five passes."""
+    seconds = []
+    for _ in range(5):
+        begun = time.process_time()
+        for each in arguments:
+            call(*each)
+        seconds.append((time.process_time() - begun) / len(arguments))
+    return median(seconds) * 1e6
+
+
+def _name(backends: Mapping[str, Backend]) -> Callable[[Request], str]:
+    return lambda r: call_key(r, backends[r.model].fingerprint, backends[r.model].capabilities)
 
 
 async def _filled(work: Workload) -> MemoryJournal:
@@ -250,22 +270,17 @@ async def _filled(work: Workload) -> MemoryJournal:
     return journal
 
 
-def _forget() -> None:
-    from docendo.scenarios import grader  # noqa: PLC0415
-
-    grader._extract.cache_clear()
-
-
 def report(work: Workload, found: Mapping[str, Sequence[float]]) -> None:
     """Print the tables."""
     batch, rows, before = work.batch, [], None
+    acts = acts_of(batch)
     for name, seconds in found.items():
-        per_act = [1e3 * s / batch.acts for s in seconds]
+        per_act = [1e3 * s / acts for s in seconds]
         more = "" if before is None else number(median(per_act) - median(before))
         rows.append((name, spread(per_act), more, ratio(seconds, found["run"])))
         before = per_act
-    print(f"{batch.episodes:,} episodes, {batch.acts:,} acts, {batch.requests:,} requests of agents, ")
-    print(f"{batch.sent:,} distinct calls. Processor time:\n")
+    print(f"{batch.episodes:,} episodes, {acts:,} acts, {batch.nodes:,} of them nodes of graphs;")
+    print(f"{batch.requests:,} requests of agents, {batch.sent:,} distinct calls. Processor time:\n")
     print(table(("layer", "ms per act", "more than the layer above", "share of `run`"), rows))
     print("\nParts of an act, each on its own:\n")
     print(

@@ -47,6 +47,8 @@ class Act:
     """Built-in template file; empty where no model is asked."""
     read: Callable[[str, View], Payload] | None = None
     """Free text -> payload; raises `Unreadable`. `None`: the model must answer in JSON after `output`."""
+    unread: Callable[[str, View], Payload] | None = None
+    """What text means that `read` cannot read, not even after a repair; `None`: the episode fails."""
     do: Callable[[View], Payload] | None = None
     """For acts that ask no model."""
     to: Literal["all", "self"] = "all"
@@ -127,6 +129,8 @@ async def perform(act: Act, view: View, ask: Ask) -> Performed:
     try:
         return _performed(act, view, prompt, (first, second))
     except Unreadable as problem:
+        if act.unread is not None:
+            return _performed(replace(act, read=act.unread), view, prompt, (first, second))
         raise EpisodeFailure(
             "parse",
             f"`{ask.model}` gave no usable output for `{act.key}`, nor after one repair: {problem}",

@@ -222,7 +222,10 @@ def _load(name: str, base: str | None) -> PromptTemplate:
     line = 1
     for body in bodies:
         try:
-            reads |= meta.find_undeclared_variables(_environment.parse(body))
+            tree = _environment.parse(body)
+            reads |= meta.find_undeclared_variables(tree)
+            if list(meta.find_referenced_templates(tree)):
+                raise TemplateSyntaxError("it names another file, and a prompt is one file", 1)
         except TemplateSyntaxError as error:
             raise PromptError(
                 f"prompt `{name}` does not compile: {error.message}",

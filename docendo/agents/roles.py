@@ -83,8 +83,9 @@ _BUILT_IN = [
         reads=frozenset({"item", "dialogue", "own", "memory", "profile", "mind"}),
         output=Answer,
         read=read_answer,
+        unread=lambda text, view: Answer(answer=None, explanation=text.strip()),
         template="student/solve.md",
-        description="Answer the item from memory, and from help if there was any.",
+        description="Answer the item from memory and help. An answer that cannot be read counts as wrong.",
     ),
     Act(
         role="student",

@@ -27,7 +27,7 @@ from docendo.events import (
     MessageEvent,
     SpendEvent,
 )
-from docendo.graphs.actor import Branch
+from docendo.graphs.actor import ROOT, Branch
 from docendo.memory.record import Evidence
 from docendo.messages import Message
 from docendo.runtime.acting import ActingPort
@@ -62,7 +62,7 @@ class Episode:
     policy: str = ""
     reasons: Mapping[str, Any] = field(default_factory=dict)
     purpose: Literal["act", "probe"] = "act"
-    spoken: list[tuple[int, str, Message]] = field(default_factory=list)
+    spoken: list[tuple[int, Branch, Message]] = field(default_factory=list)
     """(turn, branch, message) in order of arrival."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Branch -> scope name -> the latest of its kind."""
@@ -85,7 +85,7 @@ class Episode:
         for place, payloads in self.latest.items():
             if _leads_to(place, text):
                 found |= payloads
-        heard = self.heard(text)
+        heard = self.heard(branch)
         balance = self.ledger.balance() | self.shared.balance()
         return found | {
             "message": heard[-1] if heard else None,
@@ -108,10 +108,15 @@ class Episode:
         named = [a for a in self.agents.values() if a.group == group]
         return (named or [a for a in self.agents.values() if a.role == group])[0]
 
-    def heard(self, branch: str) -> tuple[Message, ...]:
+    def heard(self, branch: Branch = ROOT) -> tuple[Message, ...]:
         """Messages that were said on the way to `branch`, in order; after a join, those of all branches."""
-        on_path = [s for s in self.spoken if _leads_to(s[1], branch) or _leads_to(branch, s[1])]
-        return tuple(m for _, _, m in sorted(on_path, key=lambda s: (s[0], s[1])))
+        text = str(branch)
+        on_path = [s for s in self.spoken if _leads_to(str(s[1]), text) or _leads_to(text, str(s[1]))]
+        return tuple(m for _, _, m in sorted(on_path, key=lambda s: (s[0], str(s[1]))))
+
+    def item_of(self, branch: Branch) -> Item:
+        """What `branch` works on: its own item where it fans out over items, else the episode's."""
+        return self.lab.items.get(branch.get("items"), self.item)
 
     async def perform(
         self,
@@ -132,7 +137,9 @@ class Episode:
         said = spoken(done)
         if agent.role == "teacher" and agent.spec.distort != "none":
             again = self.asking(agent, act, turn, branch, "probe")
-            said = await distort(agent.spec.distort, act, view, done, again, self.item, self.lab.decoys)
+            said = await distort(
+                agent.spec.distort, act, view, done, again, self.item_of(branch), self.lab.decoys
+            )
         message = Message(
             sender=agent.name,
             recipients=() if act.to == "self" else ("*",),
@@ -143,7 +150,7 @@ class Episode:
             turn=turn,
             usage=done.usage.model_copy(update={"cached_tokens": 0}),  # what an engine cached is no event
         )
-        self.spoken.append((turn, str(branch), message))
+        self.spoken.append((turn, branch, message))
         if self.purpose == "act":
             self._note(MessageEvent, agent, act, turn, branch, message=message)
         self._follow(agent, act, view, done, turn, branch)
@@ -167,8 +174,8 @@ class Episode:
             agent,
             act,
             Situation(
-                item=self.item,
-                messages=self.heard(str(branch)),
+                item=self.item_of(branch),
+                messages=self.heard(branch),
                 budget=self.ledger.balance() | self.shared.balance(),
                 evidence=shown,
                 belief=dict(belief) if belief is not None else self._decision(),
@@ -196,13 +203,13 @@ class Episode:
 
         units = [u for u in ("tokens", f"{agent.group}_tokens") if u in self.ledger.limits]
         port = ActingPort(self.lab.port, self.ledger, note, units, purpose)
-        occurrence = sum(m.sender == agent.name and m.act == act.name for m in self.heard(str(branch)))
+        occurrence = sum(m.sender == agent.name and m.act == act.name for m in self.heard(branch))
         material: list[object] = [
             self.lab.seed,
             self.lab.replicate,
             agent.name,
             act.name,
-            self.item.id,
+            self.item_of(branch).id,
             occurrence,
         ]
         if branch.axes:
@@ -219,7 +226,7 @@ class Episode:
                 episode=str(self.key),
                 agent=agent.name,
                 act=act.name,
-                item=self.item.id,
+                item=self.item_of(branch).id,
                 turn=turn,
             ),
         )
@@ -276,13 +283,15 @@ class Episode:
     def _grade(
         self, agent: Participant, act: Act, view: View, payload: Answer, turn: int, branch: Branch
     ) -> None:
-        verdict = grade(self.item, payload.answer)
+        item = self.item_of(branch)
+        verdict = grade(item, payload.answer)
         attempt = sum(
-            m.sender == agent.name and "answer" in m.payload and m.kind == "attempt"
-            for m in self.heard(str(branch))
+            m.sender == agent.name and m.kind == "attempt" and place.get("items") == branch.get("items")
+            for _, place, m in self.spoken
+            if _leads_to(str(place), str(branch))
         )
         event = {
-            "item": self.item.id,
+            "item": item.id,
             "student": agent.name,
             "answer": payload.answer,
             "correct": verdict.correct,
@@ -318,9 +327,9 @@ class Episode:
             branch=str(branch),
             agent=agent.name,
             act=act,
-            item=self.item.id,
+            item=self.item_of(branch).id,
             student=student.name if student else "",
-            truth=describe_mind(mind, self.item.skills) if mind else {},
+            truth=describe_mind(mind, self.item_of(branch).skills) if mind else {},
             **fields,
         )
 

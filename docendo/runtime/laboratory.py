@@ -41,5 +41,7 @@ class Laboratory:
     """Parameters of the phase."""
     members: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Axis -> names, for fan-out."""
+    items: Mapping[str, Item] = field(default_factory=dict)
+    """The members of the axis `items`."""
     decoys: Mapping[str, Item] = field(default_factory=dict)
     """Item -> another item of the phase, whose explanation is irrelevant to it."""

@@ -111,6 +111,7 @@ class Lesson:
         for phase in self.setting.scenario.plan:
             if phase.kind != "rest":
                 self._items(phase)
+                self._exam(phase)
 
     # --- phases -------------------------------------------------------------------------------------------
 
@@ -178,6 +179,11 @@ class Lesson:
         items = self.allotment.all(pool, "episodes")
         return items[: phase.count] if phase.count else items
 
+    def _exam(self, phase: Phase) -> tuple[Item, ...]:
+        """Members of the axis `items`: the pool that `params.exam` names."""
+        pool = phase.params.get("exam")
+        return self.allotment.all(str(pool), "episodes") if pool else ()
+
     def _default_observations(self) -> int:
         """Twice what a prompt shows, so that balancing has something to choose from."""
         shown = [a.spec.student_model.demonstrations for a in self.agents.values() if a.spec.student_model]
@@ -197,6 +203,8 @@ class Lesson:
         graph = s.graphs[phase.id].spec
         per_student = not any("students" in edge.each for edge in graph.edges)
         students = self._students() if per_student else [""]
+        exam = {i.id: i for i in self._exam(phase)}
+        samples = [str(n + 1) for n in range(int(phase.params.get("samples", 0)))]
         lab = Laboratory(
             port=s.port,
             seed=s.scenario.seed,
@@ -204,7 +212,8 @@ class Lesson:
             replicate=s.replicate,
             params=phase.params,
             sampling={g: sampling_of(a, s.scenario.models[a.model]) for g, a in s.scenario.agents.items()},
-            members={"students": self._students(), "items": [i.id for i in items]},
+            members={"students": self._students(), "items": list(exam), "samples": samples},
+            items=exam,
             decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
         )
         return [
@@ -361,7 +370,7 @@ def _with_transcript(episode: Episode, name: str) -> MemoryState:
     if memory.kind != "transcript":
         return memory
     return memory.add_transcript(
-        m if m.sender == name else as_heard(m) for m in episode.heard("") if m.readable_by(name)
+        m if m.sender == name else as_heard(m) for m in episode.heard() if m.readable_by(name)
     )
 
 

@@ -22,7 +22,7 @@ __all__ = ["absorb", "evidence_of"]
 
 def evidence_of(episode: Episode) -> Iterator[Evidence]:
     """What an onlooker saw of the student in `episode`."""
-    said = episode.heard("")
+    said = episode.heard()
     help_text = next(
         (m.text for m in said if m.kind == "explanation" and m.sender != episode.key.student), ""
     )

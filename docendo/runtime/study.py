@@ -213,6 +213,7 @@ def _graph_problems(scenario: Scenario) -> Iterator[Problem]:
         units = set(scenario.budget) if phase.kind == "teach" else set()
         graph = graph_of(scenario, phase)
         yield from check_graph(graph, units=units, acts=acts, path=path)
+        yield from _axis_problems(phase, graph)
         if phase.kind == "teach":
             yield from _shared_unit_problems(scenario, phase, graph)
 
@@ -227,6 +228,18 @@ def _shared_unit_problems(scenario: Scenario, phase: Phase, graph: GraphSpec) ->
                     suggestion="Route to it on `decision.intervene`, or set `order: sequential`.",
                     where=Where(path=f"plan.{phase.id}"),
                 )
+
+
+def _axis_problems(phase: Phase, graph: GraphSpec) -> Iterator[Problem]:
+    """A graph that fans out over samples or items needs a phase that says how many, or which."""
+    axes = {axis for edge in graph.edges for axis in edge.each}
+    for axis, param, example in (("samples", "samples", "samples: 4"), ("items", "exam", "exam: POOL")):
+        if axis in axes and not phase.params.get(param):
+            yield Problem(
+                message=f"the graph of phase `{phase.id}` fans out over `{axis}`, and the phase names none",
+                suggestion=f"Add `params: {{{example}}}`.",
+                where=Where(path=f"plan.{phase.id}"),
+            )
 
 
 def _follows_decision(graph: GraphSpec) -> bool:

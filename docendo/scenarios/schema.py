@@ -9,6 +9,7 @@ mapping may stand) are normalised here, so the rest of docendo sees one shape on
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
@@ -337,6 +338,14 @@ class Scenario(Spec):
         ge=0,
         description="Share (below 1) or count (from 1) of episodes that may fail before the exit code is 2.",
     )
+
+    @field_validator("fail_on_error", mode="before")
+    @classmethod
+    def _percentage(cls, value: Any) -> Any:
+        """`5%` is the share 0.05."""
+        if isinstance(value, str) and re.fullmatch(r"\d{1,2}(\.\d{1,6})?%", value.strip()):
+            return float(value.strip()[:-1]) / 100
+        return value
 
     @field_validator("plan")
     @classmethod

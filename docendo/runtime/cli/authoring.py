@@ -26,7 +26,7 @@ def init(
     template: Annotated[
         str, typer.Option(help="What to start from; `--template list` names them.")
     ] = "budget",
-    force: Annotated[bool, typer.Option(help="Write over a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Write a commented scenario to start from."""

@@ -35,7 +35,7 @@ def run(
     set_: Settings = None,
     role: Roles = None,
     limit: Annotated[
-        int | None, typer.Option("-n", "--limit", min=1, help="Items per phase, at most.")
+        int | None, typer.Option("-n", "--limit", min=1, help="Items per teach or test phase, at most.")
     ] = None,
     replicates: Annotated[int | None, typer.Option("-r", "--replicates", min=1, help="Replicates.")] = None,
     seed: Annotated[int | None, typer.Option(help="The scenario's seed.")] = None,
@@ -158,8 +158,10 @@ def _dry(loaded: list[LoadedScenario], output: Output) -> int:
 
 
 def _planned(study: Study) -> dict[str, list[str]]:
+    from docendo.runtime.report.model import label_of
+
     conditions = [
-        f"{s.condition.control or 'condition'} {s.condition.id}: {s.condition.coordinates or 'as written'}"
+        f"{s.condition.id}: {label_of(dict(s.condition.coordinates), s.condition.control or '')}"
         for s in study.setups
     ]
     setup = study.setups[0]

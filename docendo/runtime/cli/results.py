@@ -244,7 +244,7 @@ def export(
     to: Annotated[
         Literal["jsonl", "csv", "parquet", "sft", "preference", "config"], typer.Option(help="Format.")
     ] = "jsonl",
-    force: Annotated[bool, typer.Option(help="Write over what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     store: StoreUrl = DEFAULT_URL,
     json: JsonFlag = False,
 ) -> None:

@@ -18,6 +18,7 @@ from docendo.runtime.report.model import (
     MeasureFacts,
     Report,
     RunFacts,
+    label_of,
 )
 from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import LessonRecord, ObservationRow, RunRecord
@@ -72,7 +73,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
             scenario_digest=record.digest,
             items_digest=record.items_digest,
             status=record.status,
-            baseline=compared[0] if len(compared) == 1 else str(base or ""),
+            baseline=compared[0] if len(compared) == 1 else label_of(dict(base or {})),
         ),
         digest=digest,
         measures={name: _facts(measure_called(name)) for name in names},

@@ -31,7 +31,7 @@ from docendo.messages import PromptMessage, Usage
 from docendo.runtime.backends.base import BackendFault, Capabilities
 from docendo.runtime.minds.draws import choose, derive
 from docendo.runtime.minds.expert import ExpertMind
-from docendo.runtime.minds.mind import Attempt, Mind, Said
+from docendo.runtime.minds.mind import Attempt, Mind, MindFault, Said
 from docendo.runtime.minds.parrot import ParrotMind
 from docendo.runtime.minds.population import MindModel, new_mind
 from docendo.runtime.minds.procedural import ProceduralMind
@@ -125,7 +125,10 @@ class SimulatedBackend:
                 retry=False,
                 suggestion=did_you_mean(view.act, self._mind.acts),
             )
-        return act(self._with_mind(view), room)
+        try:
+            return act(self._with_mind(view), room)
+        except MindFault as fault:
+            raise BackendFault(fault.message, retry=False, suggestion=fault.suggestion) from fault
 
     def _with_mind(self, view: View) -> View:
         """The view with a state of mind: an agent that keeps none has the initial one that its name draws.
@@ -189,7 +192,12 @@ def _chosen(request: GenerateRequest, said: Said, i: int) -> str:
     return (
         exact[0]
         if exact
-        else choose(dict.fromkeys(request.choices, 1 / len(request.choices)), 1.0, request.seed, i)
+        else choose(
+            dict.fromkeys(request.choices, 1 / len(request.choices)),
+            request.sampling.temperature,
+            request.seed,
+            i,
+        )
     )
 
 

@@ -16,10 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from docendo.agents.view import View
-from docendo.runtime.backends.base import BackendFault
+from docendo.errors import DocendoError
 from docendo.scenarios.item import PublicItem
 
-__all__ = ["ActOfMind", "Attempt", "Mind", "Said", "item_of", "wrap_up"]
+__all__ = ["ActOfMind", "Attempt", "Mind", "MindFault", "Said", "item_of", "wrap_up"]
+
+
+class MindFault(DocendoError):
+    """A mind cannot do what it was asked with what it was shown."""
+
+    code = "mind"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +66,11 @@ def item_of(view: View, mind: str) -> PublicItem:
     """The item at hand.
 
     Raises:
-        BackendFault: The view holds none.
+        MindFault: The view holds none.
     """
     if view.item is None:
-        raise BackendFault(
+        raise MindFault(
             f"the simulated mind `{mind}` cannot `{view.act}`: the view of `{view.agent}` holds no item",
-            retry=False,
         )
     return view.item
 

@@ -16,9 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from docendo.agents.view import View
-from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.minds.draws import unit
-from docendo.runtime.minds.mind import ActOfMind, Attempt, Said, item_of, wrap_up
+from docendo.runtime.minds.mind import ActOfMind, Attempt, MindFault, Said, item_of, wrap_up
 from docendo.runtime.minds.reading import problem_of, shown_to
 from docendo.scenarios.arithmetic import Problem, Solution, solve
 from docendo.scenarios.model_spec import ProceduralModel
@@ -38,15 +37,14 @@ def problem_in(view: View, mind: str) -> Problem:
     """The column problem of the item at hand.
 
     Raises:
-        BackendFault: The view holds no item, or one that is no column subtraction or addition.
+        MindFault: The view holds no item, or one that is no column subtraction or addition.
     """
     item = item_of(view, mind)
     problem = problem_of(item.question)
     if problem is None:
-        raise BackendFault(
+        raise MindFault(
             f"the simulated mind `{mind}` only works column subtraction and addition, and item `{item.id}` "
             "is neither",
-            retry=False,
             suggestion="Use `mind: skill` for other items.",
         )
     return problem

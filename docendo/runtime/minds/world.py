@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 
-from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.minds.draws import pick, unit
+from docendo.runtime.minds.mind import MindFault
 from docendo.scenarios.grader import extract_answer, labels, read_number
 from docendo.scenarios.item import AnswerKind, Item, PublicItem
 
@@ -69,14 +69,13 @@ class World:
         """The full item behind a public one.
 
         Raises:
-            BackendFault: The key lacks it.
+            MindFault: The key lacks it.
         """
         try:
             return self.key[public.id]
         except KeyError:
-            raise BackendFault(
+            raise MindFault(
                 f"the answer key of this simulated model holds no item `{public.id}`",
-                retry=False,
                 suggestion="Build the backend with the key of all items that its agents will meet.",
             ) from None
 

@@ -277,11 +277,12 @@ def report(work: Workload, found: Mapping[str, Sequence[float]]) -> None:
     for name, seconds in found.items():
         per_act = [1e3 * s / acts for s in seconds]
         more = "" if before is None else number(median(per_act) - median(before))
-        rows.append((name, spread(per_act), more, ratio(seconds, found["run"])))
+        per_node = number(1e3 * median(seconds) / batch.nodes)
+        rows.append((name, spread(per_act), more, per_node, ratio(seconds, found["run"])))
         before = per_act
     print(f"{batch.episodes:,} episodes, {acts:,} acts, {batch.nodes:,} of them nodes of graphs;")
     print(f"{batch.requests:,} requests of agents, {batch.sent:,} distinct calls. Processor time:\n")
-    print(table(("layer", "ms per act", "more than the layer above", "share of `run`"), rows))
+    print(table(("layer", "ms per act", "more than above", "ms per node", "by `run`"), rows))
     print("\nParts of an act, each on its own:\n")
     print(
         table(

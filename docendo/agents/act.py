@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -110,7 +111,7 @@ async def perform(act: Act, view: View, ask: Ask) -> Performed:
     if ask.template is None:
         raise EpisodeFailure("crash", f"act `{act.key}` has neither a template nor a function")
     prompt = ask.template.render(view)
-    schema = None if act.read else act.output.model_json_schema()
+    schema = None if act.read else _schema(act.output)
     request = GenerateRequest(
         model=ask.model,
         prompt=prompt,
@@ -138,6 +139,12 @@ async def perform(act: Act, view: View, ask: Ask) -> Performed:
             "plainer prompt helps.",
             where=Where(agent=view.agent, act=act.name, turn=ask.origin.turn),
         ) from problem
+
+
+@lru_cache(maxsize=256)
+def _schema(output: type[Payload]) -> dict[str, Any]:
+    """The JSON schema of a payload; pydantic makes it anew each time that it is asked."""
+    return output.model_json_schema()
 
 
 def _performed(

@@ -105,9 +105,8 @@ class FewShot(_Remembering):
         pool = super().shown(helped=helped)
         if pool and all(e.student_answer in {"yes", "no"} for e in pool):
             half = (self.demonstrations + 1) // 2
-            chosen = [e for a in ("yes", "no") for e in [p for p in pool if p.student_answer == a][:half]]
-            rest = [e for e in pool if e not in chosen]
-            pool = tuple((chosen + rest)[: self.demonstrations])
+            said = [[e for e in pool if e.student_answer == answer] for answer in ("yes", "no")]
+            pool = (*said[0][:half], *said[1][:half], *said[0][half:], *said[1][half:])
         return pool[: self.demonstrations]
 
 

@@ -1,12 +1,15 @@
 """The model port as one act of one episode sees it: every answered call is an event, every token is paid.
 
-Before a call on a limited account its `max_tokens` is reserved, lowered to what the account still holds;
-after it, what was not used is given back. So a token budget cannot be overspent even by an answer that runs
-to its limit. Calls are recorded here and nowhere else, so none is lost when the act fails later.
+Before its first call on a limited account an act reserves what it can use at most: `max_tokens` for the call
+and for a repair, or what the account still holds. What was not used is given back by `settle`, which in a
+fan-out waits for the end of the turn: what one branch may use never depends on how fast another one is. So a
+token budget cannot be overspent even by an answer that runs to its limit. Calls and payments are recorded
+here and nowhere else, so none is lost when the act fails later.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -16,11 +19,13 @@ from docendo.errors import EpisodeFailure
 from docendo.graphs.actor import Exhausted
 from docendo.runtime.ledger import Ledger
 
-__all__ = ["ActingPort", "Note", "Purpose"]
+__all__ = ["ActingPort", "Note", "Pay", "Purpose"]
 
 Purpose = Literal["act", "repair", "probe"]
 Note = Callable[[str, Literal["generate", "score"], Purpose], None]
 """Told of (key, operation, purpose) of every answered call."""
+Pay = Callable[[str, int, int], None]
+"""Told of (unit, amount, what is left for others and this act) of every payment."""
 
 
 @dataclass
@@ -30,10 +35,13 @@ class ActingPort:
     port: ModelPort
     ledger: Ledger
     note: Note
+    pay: Pay
     units: Sequence[str] = ()
     purpose: Literal["act", "probe"] = "act"
     """`act`: the first call is the act, a further one its repair."""
     _asked: int = field(default=0, init=False)
+    _held: int | None = field(default=None, init=False)
+    """Reserved and not used; `None` before the first call and after `settle`."""
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
         """Reserve, ask, settle, record.
@@ -42,10 +50,10 @@ class ActingPort:
             Exhausted: Nothing is left to answer with.
             EpisodeFailure: The call failed, or the model overran the limit that it was given.
         """
-        reply = await (self._paid(request) if self.units else self.port.generate(request))
-        repair = self.purpose == "act" and self._asked > 0
-        self._asked += 1
-        self.note(reply.key, "generate", "repair" if repair else self.purpose)
+        if self.units:
+            return await self._paid(request)
+        reply = await self.port.generate(request)
+        self._noted(reply)
         return reply
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
@@ -58,21 +66,28 @@ class ActingPort:
         self.note(reply.key, "score", "probe")
         return reply
 
+    def settle(self) -> None:
+        """Give back what the act reserved and did not use."""
+        for unit in self.units if self._held else ():
+            self.ledger.refund(unit, self._held or 0)
+        self._held = None
+
     async def _paid(self, request: GenerateRequest) -> GenerateReply:
-        n = request.sampling.n
-        allowed = min(request.sampling.max_tokens, *(self.ledger.remaining(u) or 0 for u in self.units)) // n
+        n, most = request.sampling.n, request.sampling.max_tokens
+        if self._held is None:
+            self._held = self._reserve(2 * most * n)
+        allowed = min(most, self._held // n)
         if allowed < 1:
-            raise Exhausted(next(u for u in self.units if (self.ledger.remaining(u) or 0) < n))
+            raise Exhausted(self._scarcest())
+        await asyncio.sleep(0)  # a recorded answer is here at once; other branches reserve first all the same
+        sampling = replace(request.sampling, max_tokens=allowed)
+        reply = await self.port.generate(replace(request, sampling=sampling))
+        self._noted(reply)
+        used = reply.usage.completion_tokens
+        paid = min(used, allowed * n)
+        self._held -= paid
         for unit in self.units:
-            self.ledger.spend(unit, allowed * n)
-        used = 0
-        try:
-            sampling = replace(request.sampling, max_tokens=allowed)
-            reply = await self.port.generate(replace(request, sampling=sampling))
-            used = reply.usage.completion_tokens
-        finally:
-            for unit in self.units:
-                self.ledger.refund(unit, max(0, allowed * n - used))
+            self.pay(unit, paid, (self.ledger.remaining(unit) or 0) + self._held)
         if used > allowed * n:
             raise EpisodeFailure(
                 "budget",
@@ -80,3 +95,17 @@ class ActingPort:
                 suggestion="Its backend does not obey `max_tokens`; a token budget cannot be kept with it.",
             )
         return reply
+
+    def _reserve(self, wanted: int) -> int:
+        amount = min(wanted, self.ledger.remaining(self._scarcest()) or 0)
+        for unit in self.units:
+            self.ledger.spend(unit, amount)
+        return amount
+
+    def _scarcest(self) -> str:
+        return min(self.units, key=lambda unit: self.ledger.remaining(unit) or 0)
+
+    def _noted(self, reply: GenerateReply) -> None:
+        repair = self.purpose == "act" and self._asked > 0
+        self._asked += 1
+        self.note(reply.key, "generate", "repair" if repair else self.purpose)

@@ -66,6 +66,8 @@ class Episode:
     """(turn, branch, message) in order of arrival."""
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Branch -> scope name -> the latest of its kind."""
+    reserving: list[tuple[int, ActingPort]] = field(default_factory=list)
+    """(turn, port) of acts that may still hold tokens."""
     confidences: dict[bool, tuple[float, str]] = field(default_factory=dict)
     """Helped? -> the student's measured (probability of the target, mode), where a policy asked for it."""
 
@@ -75,8 +77,13 @@ class Episode:
         """Perform one node; see `docendo.graphs.actor.Actor`."""
         group, _, name = spec.do.partition(".")
         agent = self.participant(group, branch)
+        self._settle(before=turn)
         self._charge(spec, turn, str(branch), agent.name, name)
-        await self.perform(agent, name, params=spec.params, turn=turn, branch=branch)
+        try:
+            await self.perform(agent, name, params=spec.params, turn=turn, branch=branch)
+        finally:
+            if not branch.axes:
+                self._settle(before=turn + 1)
 
     def scope(self, branch: Branch) -> Mapping[str, Any]:
         """What edge conditions can read."""
@@ -201,8 +208,17 @@ class Episode:
                 purpose=what,
             )
 
-        units = [u for u in ("tokens", f"{agent.group}_tokens") if u in self.ledger.limits]
-        port = ActingPort(self.lab.port, self.ledger, note, units, purpose)
+        def pay(unit: str, amount: int, left: int) -> None:
+            bought = f"{agent.group}.{act.name}"
+            known = None if branch.axes else left
+            fields = {"unit": unit, "amount": amount, "bought": bought, "remaining": known}
+            self._note(SpendEvent, agent, act, turn, branch, **fields)
+
+        limited = ("tokens", f"{agent.group}_tokens") if purpose == "act" else ()
+        units = [u for u in limited if u in self.ledger.limits]
+        port = ActingPort(self.lab.port, self.ledger, note, pay, units, purpose)
+        if units:
+            self.reserving.append((turn, port))
         occurrence = sum(m.sender == agent.name and m.act == act.name for m in self.heard(branch))
         material: list[object] = [
             self.lab.seed,
@@ -368,6 +384,13 @@ class Episode:
                 remaining=left if account is self.ledger else None,
             )
 
+    def _settle(self, *, before: int) -> None:
+        """Give back what acts of turns `before` this one reserved and did not use."""
+        for turn, port in self.reserving:
+            if turn < before:
+                port.settle()
+        self.reserving = [(turn, port) for turn, port in self.reserving if turn >= before]
+
     def _decision(self) -> dict[str, Any]:
         if self.choice is None:
             return {}
@@ -402,4 +425,5 @@ def scratch(episode: Episode) -> Episode:
         spoken=[],
         latest={},
         choice=None,
+        reserving=[],
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_sets_are_nested_over_budgets(scores: list[float | None], order: str) ->
     sets = [chosen(scores, b, order) for b in range(len(scores) + 2)]
     assert sets[0] == set()
     assert sets[-1] == eligible
-    for budget, (smaller, larger) in enumerate(zip(sets, sets[1:], strict=False)):
+    for budget, (smaller, larger) in enumerate(pairwise(sets)):
         assert smaller <= larger
         assert len(smaller) == min(budget, len(eligible))
 

@@ -17,46 +17,77 @@ from docendo.scenarios.item import Item
 from docendo.scenarios.schema import AgentSpec
 
 ITEM = Item(
-    id="i", question="PUBLIC-question", kind="number", answer="SECRET-gold", solution="SECRET-solution",
-    skills=("SECRET-skill",), form="SECRET-form", taxonomy={"x": "SECRET-taxonomy"},
-)  # fmt: skip
+    id="i",
+    question="PUBLIC-question",
+    kind="number",
+    answer="SECRET-gold",
+    solution="SECRET-solution",
+    skills=("SECRET-skill",),
+    form="SECRET-form",
+    taxonomy={"x": "SECRET-taxonomy"},
+)
 MESSAGES = (
-    Message(sender="other", kind="hint", text="SAID-other", thoughts="SECRET-thought", payload={"x": "SECRET-payload"}),
+    Message(
+        sender="other",
+        kind="hint",
+        text="SAID-other",
+        thoughts="SECRET-thought",
+        payload={"x": "SECRET-payload"},
+    ),
     Message(sender="other", recipients=(), kind="plan", text="SECRET-to-itself"),
     Message(sender="other", recipients=("third",), kind="hint", text="SECRET-to-third"),
     Message(sender="me", recipients=(), kind="attempt", text="OWN-words", thoughts="OWN-thought"),
 )
 SITUATION = Situation(
-    item=ITEM, messages=MESSAGES, budget={"BUDGET-unit": 3}, belief={"x": "BELIEF-x"},
-    evidence=(Evidence(item="j", question="EVIDENCE-q", correct_answer="1", student="s", student_answer="2"),),
-)  # fmt: skip
+    item=ITEM,
+    messages=MESSAGES,
+    budget={"BUDGET-unit": 3},
+    belief={"x": "BELIEF-x"},
+    evidence=(
+        Evidence(item="j", question="EVIDENCE-q", correct_answer="1", student="s", student_answer="2"),
+    ),
+)
 MARKS = {
-    "item": "PUBLIC-question", "gold": "SECRET-gold", "dialogue": "SAID-other", "own": "OWN-words",
-    "memory": "MEMORY-note", "evidence": "EVIDENCE-q", "belief": "BELIEF-x", "budget": "BUDGET-unit",
+    "item": "PUBLIC-question",
+    "gold": "SECRET-gold",
+    "dialogue": "SAID-other",
+    "own": "OWN-words",
+    "memory": "MEMORY-note",
+    "evidence": "EVIDENCE-q",
+    "belief": "BELIEF-x",
+    "budget": "BUDGET-unit",
     "profile": "PROFILE-me",
-}  # fmt: skip
+}
 """Artefact -> a word that stands in nothing else."""
 
 
 def me(act: str, allowed: frozenset[str] | None = None) -> Participant:
     role, _, name = act.partition(".")
     return Participant(
-        name="me", group="me", role=role,  # type: ignore[arg-type]
+        name="me",
+        group="me",
+        role=role,  # type: ignore[arg-type]
         spec=AgentSpec(
-            model="m", profile="PROFILE-me", view={} if allowed is None else {name: tuple(sorted(allowed))},
+            model="m",
+            profile="PROFILE-me",
+            view={} if allowed is None else {name: tuple(sorted(allowed))},
         ),
         memory=MemoryState(
-            kind="notes", notes=("MEMORY-note",), mind={"x": "MIND-me"},
+            kind="notes",
+            notes=("MEMORY-note",),
+            mind={"x": "MIND-me"},
             demonstrations=(
                 Demonstration(item="i", question="SECRET-same-item", answer="1"),
                 Demonstration(item="j", question="MEMORY-q", answer="1"),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def seen(act: str, allowed: frozenset[str] | None = None) -> str:
-    return orjson.dumps(build_view(me(act, allowed), ACTS.get(act), SITUATION).model_dump(mode="json")).decode()
+    return orjson.dumps(
+        build_view(me(act, allowed), ACTS.get(act), SITUATION).model_dump(mode="json")
+    ).decode()
 
 
 @pytest.mark.parametrize("act", ACTS.names())
@@ -81,7 +112,9 @@ def test_no_allow_list_opens_what_is_nobodys(act: str) -> None:
 
 def test_when_something_was_said_and_what_it_cost_are_no_information() -> None:
     def shown(turn: int, tokens: int) -> object:
-        message = Message(sender="other", kind="hint", text="x", turn=turn, usage=Usage(completion_tokens=tokens))
+        message = Message(
+            sender="other", kind="hint", text="x", turn=turn, usage=Usage(completion_tokens=tokens)
+        )
         situation = Situation(item=ITEM, messages=(message,))
         return build_view(me("student.solve"), ACTS.get("student.solve"), situation)
 

@@ -30,7 +30,10 @@ def plain(request: Received) -> list[str]:
     """`n` answers that depend on the question alone."""
     text = "".join(m["content"] for m in request.body["messages"])
     number = int(hashlib.sha256(text.encode()).hexdigest()[:4], 16) % 400
-    return [f"Take it away, step by step. So the answer is {number + i}." for i in range(request.body.get("n") or 1)]
+    return [
+        f"Take it away, step by step. So the answer is {number + i}."
+        for i in range(request.body.get("n") or 1)
+    ]
 
 
 @dataclass

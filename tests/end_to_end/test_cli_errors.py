@@ -18,9 +18,17 @@ def good_manners(said: Said) -> None:
     assert said.code in (1, 3)
     assert said.envelope.keys() == {"status", "error"}
     error = said.error
-    assert {"code", "message", "suggestion", "where"} <= error.keys() <= {
-        "code", "message", "suggestion", "where", "problems",
-    }  # fmt: skip
+    assert (
+        {"code", "message", "suggestion", "where"}
+        <= error.keys()
+        <= {
+            "code",
+            "message",
+            "suggestion",
+            "where",
+            "problems",
+        }
+    )
     assert error["code"]
     assert error["message"]
     assert "docendo failed" not in error["message"], "a bug of ours"
@@ -143,8 +151,10 @@ def _prompt(text: str) -> Callable[[Path], Raw]:
 
 
 def _graph(**edge: str) -> Callable[[Path], Raw]:
-    graph = {"nodes": {"a": {"do": edge.pop("do", "student.solve")}},
-             "edges": [{"from": "start", "to": "a"}, {"from": "a", "to": "end", **edge}]}  # fmt: skip
+    graph = {
+        "nodes": {"a": {"do": edge.pop("do", "student.solve")}},
+        "edges": [{"from": "start", "to": "a"}, {"from": "a", "to": "end", **edge}],
+    }
     return _plan({"teach": {"items": "test", "graph": graph}}, budget={})
 
 
@@ -169,23 +179,43 @@ _SUM = b'{"id": "a", "question": "5 - 3 = ?", "answer": "2"}'
 WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
     # what is wrong: scenario, what the message says, which path or file it names
     "unknown key": (_set(replicats=3), "unknown key `replicats`", "replicats"),
-    "unknown key deep down": (_set(agents__student__memry="notes"), "unknown key `memry`", "agents.student.memry"),
+    "unknown key deep down": (
+        _set(agents__student__memry="notes"),
+        "unknown key `memry`",
+        "agents.student.memry",
+    ),
     "wrong type": (_set(replicates="three"), "replicates", "replicates"),
     "a number as text": (_set(replicates="3"), "replicates", "replicates"),
     "negative": (_set(replicates=-1), "replicates", "replicates"),
     "no such version": (_set(version=2), "version", "version"),
     "bad name": (_set(name="My Study"), "name", "name"),
-    "budget of more than all": (_set(budget={"interventions": "140%"}), "more than all items", "budget.interventions"),
+    "budget of more than all": (
+        _set(budget={"interventions": "140%"}),
+        "more than all items",
+        "budget.interventions",
+    ),
     "negative budget": (_set(budget={"interventions": -2}), "impossible amount", "budget.interventions"),
-    "budget without a unit": (_set(budget={"interventions": "3 times"}), "impossible amount", "budget.interventions"),
+    "budget without a unit": (
+        _set(budget={"interventions": "3 times"}),
+        "impossible amount",
+        "budget.interventions",
+    ),
     "budget that nothing spends": (_set(budget={"hnts": 2}), "hnts", "budget.hnts"),
     "matrix path": (_set(matrix={"plan.teech.policy": ["random"]}), "teech", "matrix.plan.teech.policy"),
-    "matrix value": (_set(matrix={"plan.teach.policy": ["random", "rndom"]}), "unknown policy `rndom`", "matrix"),
+    "matrix value": (
+        _set(matrix={"plan.teach.policy": ["random", "rndom"]}),
+        "unknown policy `rndom`",
+        "matrix",
+    ),
     "empty axis": (_set(matrix={"plan.teach.policy": []}), "plan.teach.policy", "matrix"),
     "baseline": (_set(baseline={"plan.teach.policy": "random"}), "baseline", "baseline"),
     "unknown measure": (_set(measures=["acuracy"]), "unknown measure `acuracy`", "measures"),
     "unknown control": (_set(controls=["irelevant"]), "unknown control `irelevant`", "controls"),
-    "unknown policy": (_plan({"teach": {"items": "test", "policy": "radom"}}), "unknown policy `radom`", "plan"),
+    "unknown policy": (
+        _plan({"teach": {"items": "test", "policy": "radom"}}),
+        "unknown policy `radom`",
+        "plan",
+    ),
     "unknown graph": (_plan({"teach": {"items": "test", "graph": "interventon"}}), "interventon", "plan"),
     "unknown source": (_set(items={"source": "subtracton", "test": 3}), "subtracton", "items.source"),
     "unknown option": (_set(items__digts=3), "digts", "items.digts"),
@@ -194,8 +224,16 @@ WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
     "unknown model": (_set(agents__student__model="novise"), "novise", "agents.student.model"),
     "unknown bug": (_set(models__novice__bugs=["smaller_from_lager"]), "smaller_from_lager", "models.novice"),
     "unknown student model": (_set(agents__teacher__student_model="fewshot"), "fewshot", "agents.teacher"),
-    "unknown artefact": (_set(agents__student__view={"solve": ["item", "golds"]}), "golds", "agents.student.view"),
-    "unknown act in a view": (_set(agents__student__view={"slove": ["item"]}), "slove", "agents.student.view"),
+    "unknown artefact": (
+        _set(agents__student__view={"solve": ["item", "golds"]}),
+        "golds",
+        "agents.student.view",
+    ),
+    "unknown act in a view": (
+        _set(agents__student__view={"slove": ["item"]}),
+        "slove",
+        "agents.student.view",
+    ),
     "no role": (_set(agents__tutor={"model": "expert"}), "tutor", "agents.tutor"),
     "nobody learns": (lambda _: {**small(), "agents": {"teacher": {"model": "expert"}}}, "student", ""),
     "taught items are tested": (_remembering, "tests on pool `test`, which `teach` taught", "plan"),
@@ -207,11 +245,19 @@ WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
     "unknown act": (_graph(do="student.slove"), "slove", "plan"),
     "unknown agent": (_graph(do="pupil.solve"), "pupil", "plan"),
     "condition that does not compile": (_graph(when="grade.correct and"), "grade.correct and", "plan"),
-    "no item file": (lambda _: small(items={"source": "jsonl", "file": "no.jsonl", "test": 2}), "no.jsonl", ""),
+    "no item file": (
+        lambda _: small(items={"source": "jsonl", "file": "no.jsonl", "test": 2}),
+        "no.jsonl",
+        "",
+    ),
     "no answer": (_records(_SUM, b'{"id": "b", "question": "6 - 3 = ?"}'), "`answer` is missing", ""),
     "empty answer": (_records(_SUM, b'{"id": "b", "question": "6 - 3 = ?", "answer": " "}'), "answer", ""),
     "duplicate ids": (_records(_SUM, b'{"id": "a", "question": "6 - 3 = ?", "answer": "3"}'), "id `a`", ""),
-    "items that disagree": (_records(_SUM, _SUM.replace(b'"a"', b'"b"').replace(b'"2"', b'"3"')), "answered", ""),
+    "items that disagree": (
+        _records(_SUM, _SUM.replace(b'"a"', b'"b"').replace(b'"2"', b'"3"')),
+        "answered",
+        "",
+    ),
     "no items": (_records(b""), "items", ""),
     "too few items": (_records(_SUM), "wants 2 items", ""),
     "items that are no JSON": (_records(_SUM, b"{'id': 3}"), "malformed JSON", ""),
@@ -223,17 +269,21 @@ WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
     "backend that cannot score": (_scripted(), "cannot score", "plan"),
     "policy without a student model": (
         lambda _: {**small(), "agents": {"teacher": {"model": "expert"}, "student": {"model": "novice"}}},
-        "student model", "plan",
+        "student model",
+        "plan",
     ),
     "no scripted replies": (_set(models__novice={"backend": "scripted"}), "nothing to say", "models.novice"),
     "a key in the file": (
-        _set(models__novice={"backend": "openai", "model": "m", "api_key": "sk-abc"}), "key", "models.novice.api_key",
+        _set(models__novice={"backend": "openai", "model": "m", "api_key": "sk-abc"}),
+        "key",
+        "models.novice.api_key",
     ),
     "no such variable": (
         _set(models__novice={"backend": "openai", "model": "m", "api_key": "${env:DOCENDO_NO_SUCH_KEY}"}),
-        "DOCENDO_NO_SUCH_KEY", "models.novice.api_key",
+        "DOCENDO_NO_SUCH_KEY",
+        "models.novice.api_key",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -244,7 +294,8 @@ def test_every_mistake_is_said_before_anything_runs(tmp_path: Path, what: str) -
     checked, text = both("validate", path)
     assert checked.code == 1
     told = " ".join(
-        f"{p['message']} {p['suggestion']} {p['where']}" for p in checked.error.get("problems", [checked.error])
+        f"{p['message']} {p['suggestion']} {p['where']}"
+        for p in checked.error.get("problems", [checked.error])
     )
     assert message in told
     assert place in told
@@ -336,9 +387,14 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 READERS: list[tuple[str, ...]] = [
-    ("ls",), ("report",), ("replay",), ("export", "out.jsonl"), ("compare", "latest:a", "latest:b"),
-    ("show", "small/condition/0/0:test/0/i0/student"), ("ls", "--failures", "latest"),
-]  # fmt: skip
+    ("ls",),
+    ("report",),
+    ("replay",),
+    ("export", "out.jsonl"),
+    ("compare", "latest:a", "latest:b"),
+    ("show", "small/condition/0/0:test/0/i0/student"),
+    ("ls", "--failures", "latest"),
+]
 
 
 @pytest.mark.parametrize("arguments", READERS, ids=" ".join)
@@ -367,12 +423,20 @@ def test_a_store_of_a_newer_version(stored: Path, tmp_path: Path, arguments: tup
 
 @pytest.mark.parametrize(
     "arguments",
-    [("report", "lates"), ("replay", "nothing"), ("export", "out.jsonl", "--run", "nothing"), ("ls", "--failures", "x"),
-     ("compare", "nothing:a", "latest:b"), ("compare", "latest:zzz", "latest:b"), ("report", "--measure", "acuracy"),
-     ("show", "latest/nothing/0/0:test/0/i0/student"), ("show", "latest/x/zero/0:test/0/i0/student"),
-     ("export", "out.jsonl", "--to", "xml")],
+    [
+        ("report", "lates"),
+        ("replay", "nothing"),
+        ("export", "out.jsonl", "--run", "nothing"),
+        ("ls", "--failures", "x"),
+        ("compare", "nothing:a", "latest:b"),
+        ("compare", "latest:zzz", "latest:b"),
+        ("report", "--measure", "acuracy"),
+        ("show", "latest/nothing/0/0:test/0/i0/student"),
+        ("show", "latest/x/zero/0:test/0/i0/student"),
+        ("export", "out.jsonl", "--to", "xml"),
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_names_that_a_store_does_not_hold(
     stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
 ) -> None:
@@ -383,7 +447,9 @@ def test_names_that_a_store_does_not_hold(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["store.db", "sqlit:///x.db", "mysql://x/y", "postgresql://nobody@localhost:1/none"])
+@pytest.mark.parametrize(
+    "url", ["store.db", "sqlit:///x.db", "mysql://x/y", "postgresql://nobody@localhost:1/none"]
+)
 def test_urls_that_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.chdir(tmp_path)
     said, _ = both("ls", "--store", url)

@@ -22,10 +22,25 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source") / "package", tmp_path_factory.mktemp("site")
     shutil.copytree(PACKAGE, source, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index",
-         "--no-build-isolation", "--no-cache-dir", "--root-user-action=ignore", "--target", str(target), str(source)],
-        check=True, timeout=120,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-index",
+            "--no-build-isolation",
+            "--no-cache-dir",
+            "--root-user-action=ignore",
+            "--target",
+            str(target),
+            str(source),
+        ],
+        check=True,
+        timeout=120,
+    )
     return target
 
 
@@ -34,7 +49,11 @@ def cheered() -> Raw:
         "nodes": {
             "attempt": {"do": "student.solve"},
             "decide": {"do": "teacher.decide"},
-            "cheer": {"do": "teacher.countdown/cheer", "spends": {"interventions": 1}, "params": {"words": "Go!"}},
+            "cheer": {
+                "do": "teacher.countdown/cheer",
+                "spends": {"interventions": 1},
+                "params": {"words": "Go!"},
+            },
             "retry": {"do": "student.solve"},
         },
         "edges": [
@@ -65,8 +84,12 @@ def test_a_scenario_uses_what_a_plugin_brings(installed: Path, tmp_path: Path) -
         order = list(events)
         chosen = [i for i, es in events.items() if any(isinstance(e, DecisionEvent) and e.chosen for e in es)]
         assert chosen == order[-2:], "its policy decided"
-        cheers = [e.message for es in events.values() for e in es if isinstance(e, MessageEvent) and e.agent == "teacher"
-                  and e.act == "countdown/cheer"]  # fmt: skip
+        cheers = [
+            e.message
+            for es in events.values()
+            for e in es
+            if isinstance(e, MessageEvent) and e.agent == "teacher" and e.act == "countdown/cheer"
+        ]
         assert [m.text for m in cheers] == [f"You can do it! Go! ({i})" for i in chosen]
         values = [o.value for o in store.observations(run, ["countdown/cheers"])]
         assert values == [2.0]

@@ -27,17 +27,33 @@ def test_the_gallery_runs_on_published_items(tmp_path: Path, name: str, files: t
         pytest.skip(f"no {test.parent.name} files beside the project")
     url = f"sqlite:///{tmp_path / 'store.db'}"
     settings = [
-        f"items.file={{train: {train}, test: {test}}}", "items.train=16", "items.test=24", "plan.observe.count=12",
-        "plan.teach.policy=expected_utility", "matrix.budget.interventions=[0%, 50%]",
-    ]  # fmt: skip
+        f"items.file={{train: {train}, test: {test}}}",
+        "items.train=16",
+        "items.test=24",
+        "plan.observe.count=12",
+        "plan.teach.policy=expected_utility",
+        "matrix.budget.interventions=[0%, 50%]",
+    ]
     said = docendo(
-        "run", name, "-r", 1, "--store", url, "--processes", 1, "--json", *(p for s in settings for p in ("--set", s))
+        "run",
+        name,
+        "-r",
+        1,
+        "--store",
+        url,
+        "--processes",
+        1,
+        "--json",
+        *(p for s in settings for p in ("--set", s)),
     )
     assert said.code == 0, said.out
     assert said.data["failed"] == 0
     report = docendo("report", "--store", url, "--json").data
-    arms = {c["coordinates"].get("budget.interventions"): c["measures"]["accuracy"] for c in report["conditions"]
-            if not c.get("control")}  # fmt: skip
+    arms = {
+        c["coordinates"].get("budget.interventions"): c["measures"]["accuracy"]
+        for c in report["conditions"]
+        if not c.get("control")
+    }
     assert arms["50%"]["mean"] > arms["0%"]["mean"], "a teacher that is right in nine of ten helps"
     with open_store(url, readonly=True) as store:
         run = store.run("latest").id

@@ -37,12 +37,15 @@ def test_a_run_on_a_server_replays_without_it(tmp_path: Path) -> None:
     """Failures are replayed as well, and the prompts on record are what the server was sent."""
     with model_server(sick) as server:
         raw = served(
-            server.url, items=subtractions(tmp_path, 5, train=4),
-            matrix={"plan.teach.policy": ["random", "expected_utility"]}, controls=["irrelevant"],
-        )  # fmt: skip
+            server.url,
+            items=subtractions(tmp_path, 5, train=4),
+            matrix={"plan.teach.policy": ["random", "expected_utility"]},
+            controls=["irrelevant"],
+        )
         scenario, url = recorded(tmp_path, raw)
         bodies = {
-            tuple((m["role"], m["content"]) for m in request.body["messages"]) for request in server.server.received
+            tuple((m["role"], m["content"]) for m in request.body["messages"])
+            for request in server.server.received
         }
     with open_store(url, readonly=True) as store:
         record = store.run("latest")
@@ -61,12 +64,19 @@ def test_a_run_on_a_server_replays_without_it(tmp_path: Path) -> None:
     assert again.code == 2
 
 
-@pytest.mark.parametrize("controls", [[], ["irrelevant", "answer_only", "wrong_teacher", "silent", "no_teacher"]])
+@pytest.mark.parametrize(
+    "controls", [[], ["irrelevant", "answer_only", "wrong_teacher", "silent", "no_teacher"]]
+)
 def test_simulated_runs_replay_exactly(tmp_path: Path, controls: list[str]) -> None:
     raw = small(replicates=2, controls=controls)
     raw["models"]["novice"]["slip"] = 0.3
     raw["agents"]["student"]["memory"] = {"kind": "demonstrations", "reset": "lesson", "initial": 0}
-    raw["plan"][1]["teach"] |= {"graph": "demonstration", "rounds": 2, "per_round": 2, "params": {"explanation": "teacher"}}
+    raw["plan"][1]["teach"] |= {
+        "graph": "demonstration",
+        "rounds": 2,
+        "per_round": 2,
+        "params": {"explanation": "teacher"},
+    }
     _, url = recorded(tmp_path, raw)
     data = docendo("replay", "--store", url, "--json").data
     assert data["exact"] is True
@@ -82,7 +92,8 @@ def _tamper(path: Path, key: str, change: Callable[[str], str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("agent", "act", "phase"), [("student", "solve", "teach"), ("teacher", "explain", "teach"), ("student", "solve", "observe")]
+    ("agent", "act", "phase"),
+    [("student", "solve", "teach"), ("teacher", "explain", "teach"), ("student", "solve", "observe")],
 )
 def test_a_changed_answer_is_found_and_named(tmp_path: Path, agent: str, act: str, phase: str) -> None:
     raw = small(items=subtractions(tmp_path, 4, train=4), replicates=2, budget={"interventions": 2})
@@ -95,7 +106,11 @@ def test_a_changed_answer_is_found_and_named(tmp_path: Path, agent: str, act: st
         for e in ran.store.events(r.id)
         if isinstance(e, CallEvent) and (e.agent, e.act) == (agent, act)
     )
-    users = [r for r in ran.episodes() if key in {e.key for e in ran.store.events(r.id) if isinstance(e, CallEvent)}]
+    users = [
+        r
+        for r in ran.episodes()
+        if key in {e.key for e in ran.store.events(r.id) if isinstance(e, CallEvent)}
+    ]
     ran.store.close()
     _tamper(tmp_path / "store.db", key, lambda reply: reply.replace('"text":"', '"text":"Well. ', 1))
     said = docendo("replay", "--store", ran.url, "--json")
@@ -119,7 +134,8 @@ def test_a_changed_event_is_found(tmp_path: Path) -> None:
     _, url = recorded(tmp_path, small(budget={}, plan=[{"test": "test"}]))
     with sqlite3.connect(tmp_path / "store.db") as db:
         db.execute(
-            "update event set payload = replace(payload, '\"correct\":false', '\"correct\":true') where kind = 'grade'"
+            "update event set payload = replace(payload, ':false', ':true') where kind = 'grade' "
+            "and payload like '%\"correct\":false%'"
         )
     said = docendo("replay", "--store", url, "--json")
     assert said.code == 2
@@ -135,7 +151,9 @@ def test_a_changed_prompt_is_found_and_named(tmp_path: Path) -> None:
     raw["plan"][1]["teach"]["policy"] = "random"
     scenario, url = recorded(tmp_path, raw)
     with open_store(url, readonly=True) as store:
-        shown = [texts(c.prompt) for e in store.episodes(store.run("latest").id) for c in store.episode_calls(e.id)]
+        shown = [
+            texts(c.prompt) for e in store.episodes(store.run("latest").id) for c in store.episode_calls(e.id)
+        ]
     assert any(text.startswith("Show me the way. ") for text in shown)
     prompt.write_text("--- user ---\nShow me a way. {{ item.question }}\n", encoding="utf-8")
     said = docendo_process("replay", "--store", url, "--json")
@@ -175,7 +193,7 @@ def test_a_run_that_never_finished_a_lesson_is_not_called_exact(tmp_path: Path) 
 def test_what_was_not_compared_is_not_called_the_same(tmp_path: Path) -> None:
     _, url = recorded(tmp_path, small(budget={}, plan=[{"test": "test"}]))
     with sqlite3.connect(tmp_path / "store.db") as db:
-        db.execute("update call set reply = replace(reply, '\"text\":\"', '\"text\":\"Well. ')")
+        db.execute('update call set reply = replace(reply, \'"text":"\', \'"text":"Well. \')')
     said = docendo("replay", "--no-verify", "--store", url)
     assert said.code == 0
     assert "every event is the same" not in said.out

@@ -21,7 +21,9 @@ DIAGNOSED: Raw = {
         {"from": "look", "to": "end"},
     ],
 }
-GOOD = '{"skills": {"borrow": 0.25}, "misconceptions": {"smaller_from_larger": 0.75}, "predicted_answer": "3"}'
+GOOD = (
+    '{"skills": {"borrow": 0.25}, "misconceptions": {"smaller_from_larger": 0.75}, "predicted_answer": "3"}'
+)
 
 
 def diagnosed(folder: Path, first: str, second: str = GOOD) -> Ran:
@@ -36,7 +38,9 @@ def diagnosed(folder: Path, first: str, second: str = GOOD) -> Ran:
             return GOOD
         return first if asked[item.id] == 1 else second
 
-    raw = small(items=subtractions(folder, 3), budget={}, plan=[{"teach": {"items": "test", "graph": DIAGNOSED}}])
+    raw = small(
+        items=subtractions(folder, 3), budget={}, plan=[{"teach": {"items": "test", "graph": DIAGNOSED}}]
+    )
     raw["models"]["doctor"] = {"backend": "scripted", "replies": ["x"]}
     raw["agents"] = {"student": {"model": "novice"}, "diagnostician": {"model": "doctor"}}
     return run(raw, folder, backends={"doctor": FunctionBackend(answer)})
@@ -78,7 +82,10 @@ def test_garbage_twice_fails_one_episode_and_no_other(tmp_path: Path, garbage: s
     (error,) = ran.events(ErrorEvent)
     assert (error.agent, error.act, error.failure) == ("diagnostician", "diagnose", "parse")
     assert "nor after one repair" in error.message
-    assert [c.purpose for c in ran.events(CallEvent, item="i1") if c.agent == "diagnostician"] == ["act", "repair"]
+    assert [c.purpose for c in ran.events(CallEvent, item="i1") if c.agent == "diagnostician"] == [
+        "act",
+        "repair",
+    ]
     assert len(ran.events(BeliefEvent)) == 2, "nothing is made up"
     assert len(ran.events(GradeEvent)) == 3, "what was said before stays"
 
@@ -96,7 +103,9 @@ def test_free_text_is_repaired_as_well(tmp_path: Path) -> None:
 
     def answer(request: GenerateRequest) -> str:
         seen.append(request)
-        return "So the answer is 380." if "cannot find your answer" in texts(request.prompt) else "Let me think."
+        return (
+            "So the answer is 380." if "cannot find your answer" in texts(request.prompt) else "Let me think."
+        )
 
     raw = small(items=subtractions(tmp_path, 1), budget={}, plan=[{"test": "test"}])
     ran = run(raw, tmp_path, backends={"novice": FunctionBackend(answer)})

@@ -29,7 +29,9 @@ def test_every_student_has_a_mind_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_one_student_learns_the_others_do_not(tmp_path: Path) -> None:
-    raw = small(budget={}, agents__student__memory={"kind": "demonstrations", "reset": "lesson", "initial": 0})
+    raw = small(
+        budget={}, agents__student__memory={"kind": "demonstrations", "reset": "lesson", "initial": 0}
+    )
     raw["agents"]["student"]["count"] = 2
     raw["models"]["novice"] |= {"bugs": ["smaller_from_larger"], "comprehension": 0.5}
     raw["plan"] = [
@@ -62,7 +64,11 @@ def test_sequential_episodes_see_what_went_before(tmp_path: Path) -> None:
 
 NOTED: Raw = {
     "nodes": {"solve": {"do": "student.solve"}, "note": {"do": "student.reflect"}},
-    "edges": [{"from": "start", "to": "solve"}, {"from": "solve", "to": "note"}, {"from": "note", "to": "end"}],
+    "edges": [
+        {"from": "start", "to": "solve"},
+        {"from": "solve", "to": "note"},
+        {"from": "note", "to": "end"},
+    ],
 }
 
 # --- memories -------------------------------------------------------------------------------------------
@@ -109,7 +115,9 @@ def test_memory_lasts_as_long_as_the_scenario_says(
         return [text.count(marks[kind]) for text in prompts]
 
     items = 2 if reset != "episode" else 0
-    own_left_out = 1 if kind == "demonstrations" and within else 0  # the item at hand is no example for itself
+    own_left_out = (
+        1 if kind == "demonstrations" and within else 0
+    )  # the item at hand is no example for itself
     assert counted("teach", 0) == [0, 0]
     assert counted("teach", 1) == [within - own_left_out] * 2
     in_test = min(after, items) if kind == "demonstrations" else after
@@ -119,11 +127,22 @@ def test_memory_lasts_as_long_as_the_scenario_says(
 def test_rest_forgets_and_tests_do_not_teach(tmp_path: Path) -> None:
     raw = small(
         items={"source": "strategyqa", "file": "builtin:yes_no.json", "test": 12},
-        models__novice={"backend": "simulated", "mind": "skill", "mastery": 1.0, "slip": 0.0, "forget": 1.0, "guess": 0.0},
+        models__novice={
+            "backend": "simulated",
+            "mind": "skill",
+            "mastery": 1.0,
+            "slip": 0.0,
+            "forget": 1.0,
+            "guess": 0.0,
+        },
         budget={},
     )
     raw["agents"] = {"student": {"model": "novice", "memory": {"kind": "none", "reset": "lesson"}}}
-    raw["plan"] = [{"test": {"items": "test", "id": "before"}}, "rest", {"test": {"items": "test", "id": "after"}}]
+    raw["plan"] = [
+        {"test": {"items": "test", "id": "before"}},
+        "rest",
+        {"test": {"items": "test", "id": "after"}},
+    ]
     ran = run(raw, tmp_path)
     right = {p: [g.correct for g in ran.events(GradeEvent, phase=p)] for p in ("before", "after")}
     assert right == {"before": [True] * 12, "after": [False] * 12}
@@ -165,13 +184,20 @@ def test_help_that_rectified_becomes_the_demonstrations(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
-def test_first_demonstrations_are_as_many_as_asked_for_and_the_same_for_all(tmp_path: Path, size: int) -> None:
+def test_first_demonstrations_are_as_many_as_asked_for_and_the_same_for_all(
+    tmp_path: Path, size: int
+) -> None:
     raw = small(items=subtractions(tmp_path, 3, train=6), budget={})
     raw["agents"]["teacher"] |= {"memory": {"kind": "demonstrations", "size": size}}
     raw["plan"] = [{"teach": {"items": "test", "policy": "always"}}]
     ran = run(raw, tmp_path)
     shown = [
-        [s.text for m in call.prompt for s in m.spans if s.source.startswith("memory") and "question" in s.source]
+        [
+            s.text
+            for m in call.prompt
+            for s in m.spans
+            if s.source.startswith("memory") and "question" in s.source
+        ]
         for event, call in ran.calls()
         if event.agent == "teacher"
     ]
@@ -185,9 +211,14 @@ def test_first_demonstrations_are_as_many_as_asked_for_and_the_same_for_all(tmp_
 
 @pytest.mark.parametrize(
     ("kind", "source"),
-    [("bkt", "choice"), ("misconceptions", "subtraction"), ("constant", "subtraction"), ("oracle", "subtraction"),
-     ("few_shot", "subtraction")],
-)  # fmt: skip
+    [
+        ("bkt", "choice"),
+        ("misconceptions", "subtraction"),
+        ("constant", "subtraction"),
+        ("oracle", "subtraction"),
+        ("few_shot", "subtraction"),
+    ],
+)
 def test_every_student_model_predicts_before_the_fact(tmp_path: Path, kind: str, source: str) -> None:
     raw = small(agents__teacher__student_model={"kind": kind}, measures=["accuracy", "calibration"])
     if source == "choice":
@@ -213,14 +244,18 @@ def test_constant_prior_scores_the_base_rate_and_oracle_nothing(tmp_path: Path) 
     raw["models"]["expert"]["error_rate"] = 0.0
     raw["matrix"] = {
         "agents.teacher.student_model": [
-            {"kind": "constant"}, {"kind": "constant", "p_correct": 0.5}, {"kind": "oracle"},
+            {"kind": "constant"},
+            {"kind": "constant", "p_correct": 0.5},
+            {"kind": "oracle"},
         ]
-    }  # fmt: skip
+    }
     raw["plan"][1]["teach"]["policy"] = "expected_confidence_pre"
     scenario, store = write(tmp_path, raw), f"sqlite:///{tmp_path / 'store.db'}"
     assert docendo("run", scenario, "--store", store, "--processes", 1, "-q").code == 0
     ran = run(raw, tmp_path)
-    alone: dict[str, float] = {g.item: float(g.correct) for g in ran.events(GradeEvent, phase="teach") if g.attempt == 0}
+    alone: dict[str, float] = {
+        g.item: float(g.correct) for g in ran.events(GradeEvent, phase="teach") if g.attempt == 0
+    }
     seen = [g.correct for g in ran.events(GradeEvent, phase="observe") if g.attempt == 0]
     right, prior = sum(alone.values()) / len(alone), sum(seen) / len(seen)
     assert 0 < right < 1
@@ -235,10 +270,21 @@ def test_a_message_to_oneself_is_nobody_elses(tmp_path: Path) -> None:
     raw = small(items=subtractions(tmp_path, 2), budget={})
     raw["models"]["expert"] = {"backend": "scripted", "replies": ["PRIVATE thought. So the answer is 7."]}
     del raw["agents"]["teacher"]["student_model"]
-    raw["plan"] = [{"teach": {"items": "test", "graph": {
-        "nodes": {"solve": {"do": "teacher.solve"}, "try": {"do": "student.solve"}},
-        "edges": [{"from": "start", "to": "solve"}, {"from": "solve", "to": "try"}, {"from": "try", "to": "end"}],
-    }}}]  # fmt: skip
+    raw["plan"] = [
+        {
+            "teach": {
+                "items": "test",
+                "graph": {
+                    "nodes": {"solve": {"do": "teacher.solve"}, "try": {"do": "student.solve"}},
+                    "edges": [
+                        {"from": "start", "to": "solve"},
+                        {"from": "solve", "to": "try"},
+                        {"from": "try", "to": "end"},
+                    ],
+                },
+            }
+        }
+    ]
     ran = run(raw, tmp_path)
     private = [e.message for e in ran.events(MessageEvent) if e.agent == "teacher"]
     assert [m.recipients for m in private] == [()] * 2

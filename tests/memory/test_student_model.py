@@ -21,7 +21,12 @@ from docendo.memory.student_model import (
 
 
 def seen(
-    answer: str = "7", *, correct: bool | None = True, help: str = "", skills: tuple[str, ...] = ("s",), n: int = 0
+    answer: str = "7",
+    *,
+    correct: bool | None = True,
+    help: str = "",
+    skills: tuple[str, ...] = ("s",),
+    n: int = 0,
 ) -> Evidence:
     return Evidence(
         item=f"i{n}", question=f"q{n}", skills=skills, correct_answer="7", student="student",
@@ -116,7 +121,7 @@ def test_the_hypothesis_that_predicts_the_answers_wins() -> None:
     p = model.predict(query())
     assert p is not None
     assert p < 0.1
-    assert list(model.snapshot()["misconceptions"])[0] == "bug"
+    assert next(iter(model.snapshot()["misconceptions"])) == "bug"
 
 
 def test_few_shot_shows_what_was_observed_and_balances_yes_and_no() -> None:

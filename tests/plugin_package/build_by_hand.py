@@ -10,12 +10,13 @@ import zipfile
 from pathlib import Path
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):  # noqa: ANN001, ANN201
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
     name, version = project["name"].replace("-", "_"), project["version"]
     about = f"{name}-{version}.dist-info"
     points = "".join(f"{key} = {value}\n" for key, value in project["entry-points"]["docendo"].items())
-    contents = {str(path): path.read_text(encoding="utf-8") for path in sorted(Path(name).glob("*.*"))} | {
+    modules = sorted(Path(name).glob("*.py"))
+    contents = {str(path): path.read_text(encoding="utf-8") for path in modules} | {
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{about}/entry_points.txt": f"[docendo]\n{points}",

@@ -29,7 +29,7 @@ from docendo.runtime.runner import Tally, begin, run_study, todo
 from docendo.runtime.store import Store, open_store
 from docendo.runtime.store.records import CallRecord, EpisodeRecord
 from docendo.runtime.study import Study, prepare
-from docendo.scenarios.loader import load_raw
+from docendo.scenarios.loader import load_raw, load_scenario
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -74,6 +74,29 @@ def small(**changes: Any) -> Raw:
         for name in way:
             place = place.setdefault(name, {})
         place[last] = value
+    return raw
+
+
+def gallery(name: str, test: int = 3) -> Raw:
+    """A gallery scenario, small, with its agents, plan, grid and controls as they are."""
+    raw: Raw = deepcopy(dict(load_scenario(name).raw))
+    raw.pop("baseline", None)
+    raw["replicates"] = 1
+    observations = 0
+    for phase in raw["plan"]:
+        if phase["kind"] == "observe":
+            phase["count"] = 4
+            observations += 4
+        if phase.get("rounds"):
+            phase["rounds"] = 2
+    for agent in raw["agents"].values():
+        memory = agent.get("memory")
+        if isinstance(memory, dict) and memory.get("initial"):
+            memory["initial"] = 3
+    raw["items"] |= {"train": observations + 4, "test": test}
+    if "pools" in raw["items"]:
+        raw["items"]["pools"] = dict.fromkeys(raw["items"]["pools"], 4)
+    raw["matrix"] = {k: v[-1:] if k.startswith("budget") else v for k, v in raw.get("matrix", {}).items()}
     return raw
 
 

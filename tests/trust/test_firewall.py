@@ -7,8 +7,7 @@ it was shown. What a canary may be shown to is written down here again, by kind,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from copy import deepcopy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -22,8 +21,7 @@ from docendo.messages import Provenance
 from docendo.runtime.backends.base import Capabilities
 from docendo.runtime.backends.scripted import FunctionBackend
 from docendo.scenarios.bundled import gallery_names
-from docendo.scenarios.loader import load_scenario
-from tests.trust.lab import Ran, Raw, run, small
+from tests.trust.lab import Ran, Raw, gallery, run, small
 
 CANARY = re.compile(r"CANARY-([a-z]+)-([A-Za-z0-9]+)")
 
@@ -52,10 +50,16 @@ def answer(request: GenerateRequest) -> Completion:
     """What a model says: public words, private ones where docendo promises to keep them, a state of mind."""
     view = request.view
     item = view.item.id if view.item else "none"
-    guess = "So the answer is " + ("yes" if view.item and view.item.kind == "yes_no" else f"guess-{item}") + "."
+    guess = (
+        "So the answer is " + ("yes" if view.item and view.item.kind == "yes_no" else f"guess-{item}") + "."
+    )
     words = {
-        "solve": f"I think of {item}. {guess}" if view.role == "student" else f"CANARY-solving-{item}. {guess}",
-        "explain": f"See {item}. So the answer is CANARY-withheld-{item}." if view.role == "teacher" else guess,
+        "solve": f"I think of {item}. {guess}"
+        if view.role == "student"
+        else f"CANARY-solving-{item}. {guess}",
+        "explain": f"See {item}. So the answer is CANARY-withheld-{item}."
+        if view.role == "teacher"
+        else guess,
         "demonstrate": f"Look at {item}. {guess}",
         "predict": f"CANARY-prediction-{item}. {guess}",
         "reflect": f"Next time I look at {item}.",
@@ -81,6 +85,18 @@ class Sight:
     where: str
     """Provenance and source of the span, or the part of the view."""
 
+    @property
+    def teaches(self) -> bool:
+        return self.by.startswith(("teacher.", "diagnostician."))
+
+    @property
+    def from_memory(self) -> bool:
+        return self.where.startswith(("memory", "demonstrations"))
+
+    @property
+    def from_evidence(self) -> bool:
+        return self.where.startswith(("belief evidence", "evidence"))
+
 
 @pytest.fixture
 def seen() -> list[GenerateRequest]:
@@ -94,7 +110,9 @@ def models(raw: Raw, requests: list[GenerateRequest]) -> dict[str, FunctionBacke
         requests.append(request)
         return answer(request)
 
-    able = Capabilities(scoring=True, seed=True, logprobs=True, schema=True, deterministic=True, reads_view=True)
+    able = Capabilities(
+        scoring=True, seed=True, logprobs=True, schema=True, deterministic=True, reads_view=True
+    )
     return {
         name: FunctionBackend(generate, lambda r: [-1.0] * len(r.continuations), name=name, capabilities=able)
         for name in raw["models"]
@@ -124,60 +142,64 @@ def view_sights(requests: list[GenerateRequest]) -> Iterator[Sight]:
                 yield Sight(kind, name, f"{view.role}.{view.act}", view.agent, item, part)
 
 
+PASSED_ON = {"public dialogue.help[0].text", "own own[0].text", "own"}
+"""Where a teacher that predicts sees the human explanation that it is about to pass on."""
+
+
+def _gold(s: Sight, quoted: bool) -> bool:
+    if s.where.startswith("gold"):
+        return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+    if quoted and s.by == "teacher.predict" and s.where in PASSED_ON:
+        return s.name == s.item
+    if s.from_memory:
+        return s.name != s.item and (s.by.startswith("teacher.") or quoted)
+    return s.teaches and s.from_evidence and s.name != s.item
+
+
+def _solution(s: Sight, quoted: bool) -> bool:
+    if s.where == "gold":  # in the view of who may read the key; no prompt prints it
+        return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+    if quoted and s.name == s.item:
+        return s.where.startswith(("public dialogue", "dialogue", "own"))
+    if quoted and s.teaches and s.from_evidence:
+        return True
+    return s.from_memory and s.name != s.item and (s.by.startswith("teacher.") or quoted)
+
+
+MAY: dict[str, Callable[[Sight, bool], bool]] = {
+    "gold": _gold,
+    "solution": _solution,
+    "skill": lambda s, _: s.teaches and s.where == "evidence",
+    "mind": lambda s, _: s.where == "mind" and s.name == s.agent.replace("-", ""),
+    "profile": lambda s, _: s.name == s.agent.replace("-", "").rstrip("0123456789"),
+    # scoring a teacher's confidence goes on from its own words
+    "solving": lambda s, _: s.by == "teacher.solve" or (s.where in {"own", "own own.solve"} and s.teaches),
+    "reason": lambda s, _: s.by == "critic.review" and s.where == "own",
+    "diagnosis": lambda s, _: s.by == "diagnostician.diagnose" and s.where == "own",
+    "withheld": lambda s, _: s.by.startswith("teacher.") and s.where == "own",
+}
+"""Kind of canary -> whether a sight is as it should be; kinds that are missing are nobody's."""
+
+
 def may_see(s: Sight, *, quoted: bool) -> bool:
     """Whether this sight is as it should be. `quoted`: an arm passes human explanations on."""
-    teaches = s.by.startswith(("teacher.", "diagnostician."))
-    from_memory = s.where.startswith(("memory", "demonstrations"))
-    from_evidence = s.where.startswith(("belief evidence", "evidence"))
-    if quoted and s.by == "teacher.predict" and s.where in {"public dialogue.help[0].text", "own own[0].text", "own"}:
-        return s.kind in {"gold", "solution"} and s.name == s.item  # what it is about to pass on
-    match s.kind:
-        case "gold":
-            if s.where.startswith("gold"):
-                return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
-            if from_memory:
-                return s.name != s.item and (s.by.startswith("teacher.") or quoted)
-            return teaches and from_evidence and s.name != s.item
-        case "solution":
-            if s.where == "gold":  # in the view of who may read the key; no prompt prints it
-                return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
-            return from_memory and s.name != s.item and (s.by.startswith("teacher.") or quoted)
-        case "skill":
-            return teaches and s.where == "evidence"
-        case "mind":
-            return s.where == "mind" and s.name == s.agent.replace("-", "")
-        case "profile":
-            return s.name == s.agent.replace("-", "").rstrip("0123456789")
-        case "solving":  # scoring a teacher's confidence goes on from its own words
-            return s.by == "teacher.solve" or (s.where in {"own", "own own.solve"} and teaches)
-        case "reason":
-            return s.by == "critic.review" and s.where == "own"
-        case "diagnosis":
-            return s.by == "diagnostician.diagnose" and s.where == "own"
-        case "withheld" | "prediction" | "form" | "taxonomy":
-            return s.kind == "withheld" and s.where == "own" and s.by.startswith("teacher.")
-        case _:
-            return False
+    return s.kind in MAY and MAY[s.kind](s, quoted)
 
 
 def planted(name: str, folder: Path) -> Raw:
-    """A gallery scenario with canaries for items and profiles, small, its matrix and controls as they are."""
-    raw: Raw = deepcopy(dict(load_scenario(name).raw))
+    """A gallery scenario with canaries for items and profiles."""
+    raw = gallery(name)
     kind = "yes_no" if name == "yes-no-questions" else "text"
-    pools = {"train": 10, "test": 3, **({"explained": 4} if "pools" in raw["items"] else {})}
-    raw["items"] = items(folder, pools, kind)
-    raw["replicates"] = 1
-    raw["matrix"] = {k: v[-1:] if k.startswith("budget") else v for k, v in raw["matrix"].items()}
-    for phase in raw["plan"]:
-        if phase["kind"] == "observe":
-            phase["count"] = 4
-        if phase.get("rounds"):
-            phase["rounds"] = 2
+    sizes = {"train": raw["items"]["train"], "test": 3, **raw["items"].get("pools", {})}
+    raw["items"] = items(folder, sizes, kind)
+    raw["controls"] = [c for c in raw["controls"] if c != "answer_only"]  # tested below
     for agent, spec in raw["agents"].items():
         spec["profile"] = f"You are CANARY-profile-{agent}."
-        if isinstance(spec.get("memory"), dict) and spec["memory"].get("initial"):
-            spec["memory"]["initial"] = 3
     return raw
+
+
+QUOTING = {"lessons-that-last", "personalised-explanations"}
+"""Some arm of these passes human explanations on."""
 
 
 @pytest.mark.parametrize("name", gallery_names())
@@ -185,7 +207,7 @@ def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], 
     raw = planted(name, tmp_path)
     ran = run(raw, tmp_path, backends=models(raw, seen))
     assert not [e for e in ran.episodes() if e.failure]
-    quoted = name == "lessons-that-last"
+    quoted = name in QUOTING
     shown, known = list(prompt_sights(ran)), list(view_sights(seen))
     assert [s for s in (*shown, *known) if not may_see(s, quoted=quoted)] == []
     assert {s.kind for s in shown} >= ({"profile"} if name == "yes-no-questions" else {"profile", "gold"})
@@ -193,7 +215,9 @@ def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], 
 
 
 @pytest.mark.parametrize("name", gallery_names())
-def test_every_piece_of_a_prompt_has_an_origin(tmp_path: Path, seen: list[GenerateRequest], name: str) -> None:
+def test_every_piece_of_a_prompt_has_an_origin(
+    tmp_path: Path, seen: list[GenerateRequest], name: str
+) -> None:
     raw = planted(name, tmp_path)
     raw["matrix"] = {k: v[:2] for k, v in raw["matrix"].items()}
     ran = run(raw, tmp_path, backends=models(raw, seen))
@@ -208,6 +232,14 @@ def test_every_piece_of_a_prompt_has_an_origin(tmp_path: Path, seen: list[Genera
             asked += 1
             assert tuple((m.role, "".join(s.text for s in m.spans)) for m in call.prompt) in sent
     assert asked
+
+
+def test_a_control_tells_the_answer_and_nothing_else(tmp_path: Path, seen: list[GenerateRequest]) -> None:
+    raw = small(items=items(tmp_path, {"test": 3}, "text"), budget={}, agents__teacher__distort="answer_only")
+    raw["plan"] = [{"teach": {"items": "test", "policy": "always"}}]
+    run(raw, tmp_path, backends=models(raw, seen))
+    told = [m.text for r in seen if r.view.role == "student" for m in r.view.help]
+    assert sorted(told) == [f"So the answer is CANARY-withheld-i{n}." for n in range(3)]
 
 
 COURT: Raw = {
@@ -252,7 +284,9 @@ def test_judges_and_other_minds_keep_their_notes(tmp_path: Path, seen: list[Gene
 
 
 def leak(folder: Path, view: list[str]) -> Raw:
-    (folder / "leak.md").write_text("--- user ---\n{{ item.question }} (key: {{ gold.answer }})\n", encoding="utf-8")
+    (folder / "leak.md").write_text(
+        "--- user ---\n{{ item.question }} (key: {{ gold.answer }})\n", encoding="utf-8"
+    )
     raw = small(items=items(folder, {"test": 3}, "text"), budget={}, plan=[{"test": "test"}])
     raw["agents"]["student"] |= {"view": {"solve": view}, "prompts": {"solve": "leak.md"}}
     return raw

@@ -10,13 +10,20 @@ import pytest
 
 from docendo.events import CallEvent, DecisionEvent, GradeEvent, SpendEvent
 from docendo.scenarios.amount import amount_of
-from docendo.scenarios.loader import load_scenario
-from tests.trust.lab import Raw, Ran, run, small
+from tests.trust.lab import Ran, gallery, run, small
 
 RANKING = (
-    "random", "teacher_confidence", "least_confidence", "expected_confidence_pre", "expected_confidence_post",
-    "expected_utility", "true_confidence_pre", "true_confidence_post", "true_utility", "oracle",
-)  # fmt: skip
+    "random",
+    "teacher_confidence",
+    "least_confidence",
+    "expected_confidence_pre",
+    "expected_confidence_post",
+    "expected_utility",
+    "true_confidence_pre",
+    "true_confidence_post",
+    "true_utility",
+    "oracle",
+)
 SHARES = ("0%", "34%", "67%", "100%")
 
 
@@ -90,7 +97,9 @@ def test_the_ledger_pays_for_what_was_chosen(grid: Ran) -> None:
 def test_a_share_is_rounded_down(tmp_path: Path) -> None:
     assert amount_of("20%", 229) == 45
     shares = ["10%", "20%", "30%", "60%", "70%", "90%"]
-    raw = small(matrix={"budget.interventions": shares}, items={"source": "subtraction", "test": 10, "train": 0})
+    raw = small(
+        matrix={"budget.interventions": shares}, items={"source": "subtraction", "test": 10, "train": 0}
+    )
     raw["plan"] = [{"teach": {"items": "test", "count": 9, "policy": "random"}}]
     ran = run(raw, tmp_path)
     paid: dict[str, int] = defaultdict(int)
@@ -116,17 +125,10 @@ def _questions(ran: Ran, purpose: str) -> set[str]:
 
 @pytest.mark.parametrize("name", ["personalised-explanations", "lessons-that-last"])
 def test_no_item_serves_two_purposes(tmp_path: Path, name: str) -> None:
-    raw: Raw = dict(load_scenario(name).raw)
-    raw |= {"replicates": 1, "controls": [], "matrix": {}}
+    raw = gallery(name, test=5) | {"controls": [], "matrix": {}}
     if name == "personalised-explanations":
-        raw["items"] = {"source": "subtraction", "digits": 4, "train": 10, "test": 5}
         raw["agents"]["teacher"]["view"] = {"explain": ["item", "memory", "evidence"]}
-        _phase(raw, "observe")["count"] = 5
         raw["budget"] = {"interventions": 3}
-    else:
-        raw["items"] = {"source": "subtraction", "digits": 3, "train": 6, "test": 5, "pools": {"explained": 5}}
-        _phase(raw, "observe")["count"] = 4
-        _phase(raw, "teach")["rounds"] = 2
     ran = run(raw, tmp_path)
     items: dict[str, set[str]] = defaultdict(set)
     for record in ran.episodes():
@@ -135,21 +137,19 @@ def test_no_item_serves_two_purposes(tmp_path: Path, name: str) -> None:
     assert len(phases) == len(raw["plan"])
     assert sum(map(len, phases)) == len(set.union(*phases)), "phases share no item"
 
-    asked, remembered, observed = (_questions(ran, p) for p in ("item.", "memory.", "evidence["))
+    remembered, observed = (_questions(ran, p) for p in ("memory.", "evidence["))
     assert remembered
     assert observed
-    assert not remembered & observed, "what is demonstrated was not observed"
-    at_hand = {g.item for g in ran.events(GradeEvent)}
-    assert at_hand <= set.union(*phases)
+    assert not remembered & observed, "what is demonstrated is not what beliefs rest on"
+    by_phase = {
+        phase: {i.question for pool in ran.study.setups[0].pools.values() for i in pool if i.id in ids}
+        for phase, ids in items.items()
+    }
     if name == "personalised-explanations":
-        assert not remembered & asked, "first demonstrations are never asked"
-        pool = {i.question for i in ran.study.setups[0].pools["train"]}
-        assert remembered | observed <= pool
+        assert remembered <= by_phase["d-tom"]
+        assert observed <= by_phase["d-sim"]
+        assert not (remembered | observed) & by_phase["teach"]
     else:
-        explained = {i.question for i in ran.study.setups[0].pools["explained"]}
-        assert remembered <= explained
-
-
-def _phase(raw: Raw, kind: str) -> Raw:
-    phase: Raw = next(p for p in raw["plan"] if p.get("kind") == kind)
-    return phase
+        assert remembered <= by_phase["teach"]
+        assert observed <= by_phase["observe"]
+        assert not (remembered | observed) & by_phase["test"]

@@ -90,16 +90,21 @@ def curve_axis(axes: Sequence[Axis]) -> Axis | None:
 
 
 def baselines(arms: Sequence[Arm], baseline: Mapping[str, Any] | None) -> dict[str, Arm]:
-    """Arm id -> the arm that it is compared with, without the baselines themselves."""
+    """Arm id -> the arm that it is compared with, without the baselines themselves.
+
+    Coordinates that only go along with another one, with a single value, do not count.
+    """
     ordinary = [arm for arm in arms if not arm.control]
     if not ordinary:
         return {}
     first = ordinary[0]
+    varied = {axis.path for axis in axes_of(ordinary)}
     found = {}
     for arm in arms:
         own = {**first.coordinates, **arm.coordinates} if arm.control else arm.coordinates
         target = {**own, **baseline} if baseline else first.coordinates
-        other = next((a for a in ordinary if a.coordinates == target), None)
+        same = [a for a in ordinary if all(a.coordinates.get(p) == target.get(p) for p in varied)]
+        other = same[0] if same else None
         if other is not None and other.id != arm.id:
             found[arm.id] = other
     return found

@@ -25,10 +25,15 @@ def _cheer(view: View) -> Explanation:
 ACTS.add(
     "teacher.countdown/cheer",
     Act(
-        role="teacher", name="countdown/cheer", says="hint", reads=frozenset({"item"}), output=Explanation,
-        do=_cheer, description="Encourage, and say nothing of the item.",
+        role="teacher",
+        name="countdown/cheer",
+        says="hint",
+        reads=frozenset({"item"}),
+        output=Explanation,
+        do=_cheer,
+        description="Encourage, and say nothing of the item.",
     ),
-)  # fmt: skip
+)
 
 
 async def _last_first(rehearsal: Rehearsal, spec: PolicySpec) -> Score:
@@ -36,7 +41,8 @@ async def _last_first(rehearsal: Rehearsal, spec: PolicySpec) -> Score:
 
 
 POLICIES.add(
-    "countdown/last_first", Policy(name="countdown/last_first", description="The last items first.", score=_last_first)
+    "countdown/last_first",
+    Policy(name="countdown/last_first", description="The last items first.", score=_last_first),
 )
 
 
@@ -61,10 +67,15 @@ class Countdown:
         """`size` questions."""
         del base, seed
         return [
-            Item(id=f"n{n}", question=f"{options.start} - {n} = ?", kind="number", answer=str(options.start - n),
-                 skills=("countdown",))
+            Item(
+                id=f"n{n}",
+                question=f"{options.start} - {n} = ?",
+                kind="number",
+                answer=str(options.start - n),
+                skills=("countdown",),
+            )
             for n in range(size)
-        ]  # fmt: skip
+        ]
 
 
 SOURCES.add("countdown/numbers", Countdown())

@@ -28,7 +28,7 @@ from docendo.scenarios.loader import load_scenario
 __all__ = ["Batch", "facts", "number", "ratio", "run_lessons", "spread", "study_of", "table", "unlimited"]
 
 GRID = "when-to-step-in"
-"""The gallery's first scenario, which `make demo` runs: 24 conditions and 2 controls, 6 replicates."""
+"""The gallery's first scenario, which `make demo` runs."""
 
 
 def study_of(*overrides: str, scenario: str = GRID) -> Study:

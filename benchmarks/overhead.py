@@ -4,7 +4,7 @@
     python benchmarks/overhead.py --grid
 
 The workload is lessons of the gallery's first scenario: by default of one condition (its policy looks at
-every item, 40 % of the items get help), where hardly a call is shared; with `--grid` of all 26 conditions,
+every item, 40 % of the items get help), where hardly a call is shared; with `--grid` of all its conditions,
 where nine calls of ten are. Models cost nothing: each answer was recorded in a run before the measurement
 and is handed out by a dictionary. The layers take turns in every round, each with all that stands above it:
 
@@ -300,7 +300,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5, help="interleaved repetitions")
     parser.add_argument("--replicates", type=int, default=4, help="lessons of the one condition")
-    parser.add_argument("--grid", action="store_true", help="all 26 conditions, one replicate")
+    parser.add_argument("--grid", action="store_true", help="all conditions, one replicate")
     arguments = parser.parse_args()
     work = workload(arguments.grid, 1 if arguments.grid else arguments.replicates)
     report(work, measure(work, arguments.rounds))

@@ -2,7 +2,7 @@
 
     python benchmarks/rerun.py [--rounds 5] [--store sqlite:///grid.db]
 
-Runs the default grid (all 26 conditions, 6 replicates) into a store, unless it is finished there already.
+Runs the default grid (all conditions, 6 replicates) into a store, unless it is finished there already.
 Then, each in a process of its own and in turns: `docendo run` of it once more, which finds nothing to do and
 prints its table; the same without the table; `docendo --version`, which is the floor of any command; and a
 bare import of numpy, a yardstick of the machine. At last a replay of one replicate of every condition, in

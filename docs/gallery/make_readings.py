@@ -3,9 +3,9 @@
     python docs/gallery/make_readings.py [NAME ...] [--store URL] [--data FOLDER]
 
 A page is prose around blocks between `<!-- begin KEY -->` and `<!-- end KEY -->`; only these are rewritten.
-The comparisons of a page are listed in `readings.yaml`: each is a paired difference with its clustered interval
-and its p from sign flips, and a list is one family for Holm's correction. Runs that are finished in the store
-are read and not repeated. Blocks on real item files need `--data`; without it they stay as they are.
+The comparisons of a page are listed in `readings.yaml`: each is a paired difference with its clustered
+interval and its p from sign flips, and a list is one family for Holm's correction. Runs that are finished in
+the store are read and not repeated. Blocks on real item files need `--data`; without it they stay.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Study:
     def sample(self, arm: Arm, measure: str) -> Sample:
         """What was measured there."""
         if measure not in self._samples:
-            self._samples[measure] = samples_of(self.store, self.id, measure)
+            self._samples |= samples_of(self.store, self.id, [measure])
         return self._samples[measure].get(arm.id, Sample.of(()))
 
 
@@ -181,14 +181,23 @@ def _is_divided(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRec
     return mine == [False, False] and all(grades == [False, True] for grades in theirs)
 
 
+def _is_rescued(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """The item that the policy wants most, put right by help."""
+    return _is_first(study, episode, twins) and _grades(study, episode) == [False, True]
+
+
 def _is_paid(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
     """The teacher intervened."""
     return any(isinstance(e, SpendEvent) for e in study.store.events(episode.id))
 
 
 PICKS: dict[str, Callable[[Study, EpisodeRecord, Sequence[EpisodeRecord]], bool]] = {
-    "first": _is_first, "broken": _is_broken, "divided": _is_divided, "paid": _is_paid,
-}  # fmt: skip
+    "first": _is_first,
+    "rescued": _is_rescued,
+    "broken": _is_broken,
+    "divided": _is_divided,
+    "paid": _is_paid,
+}
 
 
 # --- words ----------------------------------------------------------------------------------------------

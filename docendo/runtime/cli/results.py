@@ -50,7 +50,7 @@ def ls(
                     "id": record.id,
                     "name": record.name,
                     "status": record.status,
-                    "created": datetime.fromtimestamp(record.created_at, UTC).isoformat(timespec="seconds"),
+                    "created": datetime.fromtimestamp(record.created_at, UTC).strftime("%Y-%m-%d %H:%M"),
                     "lessons": len(lessons),
                     "finished": sum(r.status == "finished" for r in lessons),
                     "episodes": sum(r.n_episodes for r in lessons),
@@ -58,14 +58,21 @@ def ls(
                 }
             )
     if not json:
-        _table(output, rows) if rows else output.say("No runs here. Try `docendo run when-to-step-in`.")
+        shown = [{k: v for k, v in row.items() if k != "name"} for row in rows]  # the id begins with the name
+        _table(output, shown) if rows else output.say("No runs here. Try `docendo run when-to-step-in`.")
     return output.result(rows)
 
 
 def _table(output: Output, rows: list[dict[str, object]]) -> None:
     table = Table(box=None, pad_edge=False)
     for name in rows[0]:
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
+        number = isinstance(rows[0][name], int)
+        table.add_column(
+            name,
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=name not in ("label", "message"),
+        )
     for row in rows:
         table.add_row(*(str(v) for v in row.values()))
     output.out.print(table)

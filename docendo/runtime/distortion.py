@@ -15,7 +15,7 @@ from typing import Literal
 
 from docendo.agents.act import Act, Ask, Performed, perform
 from docendo.agents.payload import Explanation
-from docendo.agents.view import View
+from docendo.agents.view import Gold, View
 from docendo.scenarios.item import Item
 
 __all__ = ["distort", "spoken"]
@@ -56,6 +56,7 @@ async def distort(
         misled = view.model_copy(update={"params": {**view.params, "misleading": True}})
         return spoken(await perform(act, misled, ask))
     decoy = decoys.get(item.id, item)
-    elsewhere = view.model_copy(update={"item": decoy.public})
+    key = view.gold and Gold(answer=decoy.answer, solution=decoy.solution)
+    elsewhere = view.model_copy(update={"item": decoy.public, "gold": key})
     other = await perform(act, elsewhere, replace(ask, origin=replace(ask.origin, item=decoy.id)))
     return " ".join(islice(cycle(spoken(other).split()), len(spoken(done).split())))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from docendo.errors import Where
 from docendo.events import ErrorEvent, Event, EventBase, digest_events
 from docendo.runtime.client import Client
+from docendo.runtime.collector import patient_collector
 from docendo.runtime.journal import StoreJournal
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import EpisodeTrace
@@ -75,8 +76,9 @@ async def verify(
         ) -> None:
             into[trace.key] = trace
 
-        await Lesson(lesson_setting(setup, key.replicate, client, finish)).run()
-        difference = _compare(store, key, stored, replayed)
+        with patient_collector():
+            await Lesson(lesson_setting(setup, key.replicate, client, finish)).run()
+            difference = _compare(store, key, stored, replayed)
         total = replace(
             total,
             lessons=total.lessons + 1,

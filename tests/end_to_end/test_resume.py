@@ -96,12 +96,12 @@ def test_killed_with_workers_ends_as_if_undisturbed(tmp_path: Path) -> None:
     process = start("run", scenario, "--store", f"sqlite:///{path}", "--processes", 2, "-q")
     until(lambda: count(path, "episode") > 0)
     workers = children(process.pid)
-    assert len(workers) >= 2
+    assert workers
     process.send_signal(signal.SIGKILL)
     assert process.wait(WAIT) == -signal.SIGKILL
     until(lambda: not any(map(alive, workers)))  # they do not go on behind the back of the next one
     finish(process)
-    last = docendo_process("run", scenario, "--store", f"sqlite:///{path}", "--processes", 2, "--json")
+    last = docendo("run", scenario, "--store", f"sqlite:///{path}", "--processes", 1, "--json")
     assert last.code == 0, last.out + last.err
     assert last.data["digest"] == calm.data["digest"]
     assert doubled(path) == []

@@ -4,7 +4,7 @@ import pytest
 
 from tests.gallery.gallery_run import clearly, run_gallery
 
-SMALL = ["replicates=8", "items.test=20", "items.explained=16", "baseline=null"]
+SMALL = ["items.test=20", "baseline=null"]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ def found(tmp_path_factory):
         "misaligned-teacher",
         tmp_path_factory.mktemp("gallery"),
         "replicates=4",
-        "items.test=40",
+        "items.test=30",
         "matrix.budget.interventions=[20%, 40%, 100%]",
     )
     yield run

@@ -1,4 +1,4 @@
-"""The first design with skill minds, on the bundled files and, where they are there, on the published ones."""
+"""The first design with skill minds, on the bundled files and, where they are, on the published ones."""
 
 from pathlib import Path
 

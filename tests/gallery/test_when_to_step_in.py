@@ -1,4 +1,4 @@
-"""RQ1 and RQ2: expected utility beats chance, true utility bounds it, and a fallible teacher's full budget harms."""
+"""RQ1, RQ2: expected utility beats chance, true utility bounds it, a fallible teacher's full budget harms."""
 
 import pytest
 
@@ -12,8 +12,8 @@ def found(tmp_path_factory):
     run = run_gallery(
         "when-to-step-in",
         tmp_path_factory.mktemp("gallery"),
-        "replicates=5",
-        "items.test=40",
+        "replicates=4",
+        "items.test=30",
         "matrix.plan.teach.policy=[random, expected_utility, true_utility]",
         "matrix.budget.interventions=[20%, 40%, 60%, 100%]",
     )

@@ -18,7 +18,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     modules = sorted(Path(name).glob("*.py"))
     contents = {str(path): path.read_text(encoding="utf-8") for path in modules} | {
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{about}/entry_points.txt": f"[docendo]\n{points}",
     }
     contents[f"{about}/RECORD"] = "".join(f"{path},,\n" for path in (*contents, f"{about}/RECORD"))

@@ -82,6 +82,7 @@ def gallery(name: str, test: int = 3) -> Raw:
     raw: Raw = deepcopy(dict(load_scenario(name).raw))
     raw.pop("baseline", None)
     raw["replicates"] = 1
+    raw["controls"] = [c["kind"] if isinstance(c, dict) else c for c in raw["controls"]]
     observations = 0
     for phase in raw["plan"]:
         if phase["kind"] == "observe":

@@ -159,8 +159,8 @@ def _gold(s: Sight, quoted: bool) -> bool:
 def _solution(s: Sight, quoted: bool) -> bool:
     if s.where == "gold":  # in the view of who may read the key; no prompt prints it
         return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
-    if quoted and s.name == s.item:
-        return s.where.startswith(("public dialogue", "dialogue", "own"))
+    if quoted and s.where.startswith(("public dialogue", "dialogue", "own")):
+        return True  # passed on: this item's, or in a control another's
     if quoted and s.teaches and s.from_evidence:
         return True
     return s.from_memory and s.name != s.item and (s.by.startswith("teacher.") or quoted)
@@ -192,7 +192,8 @@ def planted(name: str, folder: Path) -> Raw:
     kind = "yes_no" if name == "yes-no-questions" else "text"
     sizes = {"train": raw["items"]["train"], "test": 3, **raw["items"].get("pools", {})}
     raw["items"] = items(folder, sizes, kind)
-    raw["controls"] = [c for c in raw["controls"] if c != "answer_only"]  # tested below
+    # `answer_only` tells the conclusion that is withheld otherwise; it is tested below
+    raw["controls"] = [c for c in raw["controls"] if c != "answer_only"]
     for agent, spec in raw["agents"].items():
         spec["profile"] = f"You are CANARY-profile-{agent}."
     return raw
@@ -240,6 +241,29 @@ def test_a_control_tells_the_answer_and_nothing_else(tmp_path: Path, seen: list[
     run(raw, tmp_path, backends=models(raw, seen))
     told = [m.text for r in seen if r.view.role == "student" for m in r.view.help]
     assert sorted(told) == [f"So the answer is CANARY-withheld-i{n}." for n in range(3)]
+
+
+@pytest.mark.parametrize("act", ["explain", "quote", "demonstrate"])
+def test_irrelevant_help_is_about_another_item(tmp_path: Path, seen: list[GenerateRequest], act: str) -> None:
+    raw = small(items=items(tmp_path, {"test": 3}, "text"), budget={}, agents__teacher__distort="irrelevant")
+    graph = {
+        "nodes": {"help": {"do": f"teacher.{act}"}, "try": {"do": "student.solve"}},
+        "edges": [
+            {"from": "start", "to": "help"},
+            {"from": "help", "to": "try"},
+            {"from": "try", "to": "end"},
+        ],
+    }
+    raw["plan"] = [{"teach": {"items": "test", "graph": graph}}]
+    run(raw, tmp_path, backends=models(raw, seen))
+    helped = [r.view for r in seen if r.view.role == "student"]
+    assert len(helped) == 3
+    for view in helped:
+        (message,) = view.help
+        others = {f"i{n}" for n in range(3)} - {view.item.id if view.item else ""}
+        named = set(re.findall(r"\bi\d\b", message.text))
+        assert len(named) == 1
+        assert named < others, "of one other item, and not of this one"
 
 
 COURT: Raw = {

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from measuring import facts, number, spread, study_of, table, unlimited
+from measuring import facts, number, ratio, spread, study_of, table, unlimited
 
 from docendo.agents.port import Completion, GenerateReply, GenerateRequest, ScoreRequest
 from docendo.messages import Usage
@@ -165,35 +166,42 @@ def growth(rounds: int) -> None:
     print(f"\n{facts()}")
 
 
-def processes(rounds: int) -> None:
-    """Print wall time of two replicates of the default grid in one process and in two."""
-    study = study_of("replicates=2")
-    walls: dict[int, list[float]] = {1: [], 2: []}
-    episodes = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for number_ in range(rounds):
-            for count in (1, 2) if number_ % 2 else (2, 1):
-                url = f"sqlite:///{folder}/{number_}-{count}.db"
-                with open_store(url) as store:
-                    begin(study, store)
-                    begun = time.perf_counter()
-                    lessons = todo(study, store)
-                    if count == 1:
-                        episodes = asyncio.run(run_study(study, store, lessons=lessons)).episodes
-                    else:
-                        shards = shards_for(study, lessons, count, url)
-                        run_sharded(
-                            study, store, shards, url=url, concurrent=4, retry_errors=False,
-                            progress=lambda tally: None,
-                        )  # fmt: skip
-                    walls[count].append(time.perf_counter() - begun)
+def processes(replicates: int, rounds: int) -> None:
+    """Print what some replicates of the default grid take in one process and in two."""
+    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, runs in found.items():
+            runs.append(_apart("sharded", count, replicates))
     rows = [
-        (count, spread(seconds), spread([episodes / s for s in seconds]),
-         spread([a / b for a, b in zip(walls[1], seconds, strict=True)]))
-        for count, seconds in walls.items()
-    ]  # fmt: skip
-    print(table(("processes", "wall, s", "episodes per second", "times as fast"), rows))
-    print(f"\n{episodes:,} episodes. Starting a worker and preparing the study in it is included. {facts()}")
+        (
+            count,
+            spread([r["wall"] for r in runs]),
+            spread([r["cpu"] for r in runs]),
+            spread([r["episodes"] / r["wall"] for r in runs]),
+            ratio([r["wall"] for r in found[1]], [r["wall"] for r in runs]),
+        )
+        for count, runs in found.items()
+    ]
+    print(table(("processes", "wall, s", "processor, s", "episodes per second", "times as fast"), rows))
+    print(f"\n{int(found[1][0]['episodes']):,} episodes. Starting the workers is included. {facts()}")
+
+
+def sharded(count: int, replicates: int, folder: str) -> dict[str, float]:
+    """The default grid in `count` processes."""
+    study, url = study_of(f"replicates={replicates}"), f"sqlite:///{folder}/grid.db"
+    with open_store(url) as store:
+        begin(study, store)
+        before, begun = sum(os.times()[:4]), time.perf_counter()
+        lessons = todo(study, store)
+        if count == 1:
+            tally = asyncio.run(run_study(study, store, lessons=lessons))
+        else:
+            tally = run_sharded(
+                study, store, shards_for(study, lessons, count, url), url=url, concurrent=4,
+                retry_errors=False, progress=lambda tally: None,
+            )  # fmt: skip
+        wall = time.perf_counter() - begun
+    return {"wall": wall, "cpu": sum(os.times()[:4]) - before, "episodes": tally.episodes}
 
 
 def sized(students: int, items: int, conditions: int, folder: str) -> dict[str, float]:
@@ -213,13 +221,18 @@ def main() -> None:
     """Read the command line and measure."""
     if sys.argv[1:2] == ["--measure"]:
         what, *numbers, folder = sys.argv[2:]
-        print(json.dumps({"in_flight": in_flight, "sized": sized}[what](*map(int, numbers), folder)))
+        print(
+            json.dumps(
+                {"in_flight": in_flight, "sized": sized, "sharded": sharded}[what](*map(int, numbers), folder)
+            )
+        )
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["flight", "growth", "processes"])
     parser.add_argument("--episodes", type=int, default=10_000, help="in flight at once")
+    parser.add_argument("--replicates", type=int, default=4, help="of the default grid, for `processes`")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, interleaved")
     arguments = parser.parse_args()
     if arguments.what == "flight":
@@ -227,7 +240,7 @@ def main() -> None:
     elif arguments.what == "growth":
         growth(arguments.rounds)
     else:
-        processes(arguments.rounds)
+        processes(arguments.replicates, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from the returned `View`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +35,8 @@ class Participant:
     role: Role
     spec: AgentSpec
     memory: MemoryState
-    student_model: StudentModel | None = None
+    student_models: Mapping[str, StudentModel] = field(default_factory=dict)
+    """Student -> what this agent believes about it; empty for an agent without theory of mind."""
     templates: dict[str, PromptTemplate] = field(default_factory=dict)
     """Act -> compiled prompt."""
 

@@ -175,8 +175,9 @@ class Episode:
     ) -> View:
         """What `agent` may read now."""
         shown = tuple(evidence)
-        if not shown and agent.student_model is not None:
-            shown = agent.student_model.shown(helped=False)
+        if not shown and agent.student_models:
+            student = self.participant_of_role("student", branch)
+            shown = agent.student_models[student.name].shown(helped=False) if student else ()
         return build_view(
             agent,
             act,

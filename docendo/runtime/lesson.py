@@ -21,7 +21,6 @@ from docendo.agents.participant import Participant, as_heard
 from docendo.agents.policy import POLICIES, Score, rank
 from docendo.agents.port import ModelPort
 from docendo.agents.prompt import PromptTemplate
-from docendo.agents.theory_of_mind import new_student_model
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
 from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
@@ -34,7 +33,7 @@ from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
 from docendo.runtime.minds.population import describe_mind, rest
 from docendo.runtime.observation import absorb
 from docendo.runtime.rehearsal import BEFORE, ItemRehearsal
-from docendo.runtime.roster import make_roster, sampling_of
+from docendo.runtime.roster import make_roster, new_models, sampling_of
 from docendo.runtime.seed import derive_seed
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
@@ -144,7 +143,7 @@ class Lesson:
         evidence of what it would do now.
         """
         keen = {
-            name: replace(agent, student_model=new_student_model(model))
+            name: replace(agent, student_models=new_models(self.setting.scenario, agent.spec))
             for name, agent in self.agents.items()
             if (model := agent.spec.student_model) is not None and model.update
         }

@@ -53,9 +53,8 @@ def absorb(
     if (kept := phase.params.get("keep")) is not None:
         return _demonstrating(seen if kept == "first" else _rectified(seen), agents)
     for agent in agents.values():
-        if agent.student_model is not None:
-            for evidence in seen:
-                agent.student_model.observe(evidence)
+        for evidence in seen if agent.student_models else ():
+            agent.student_models[evidence.student].observe(evidence)
     return agents
 
 

@@ -156,8 +156,7 @@ class ItemRehearsal:
 
     async def _expected(self, helped: bool) -> float:
         teacher = self._teacher()
-        model = teacher.student_model
-        assert model is not None, "checked when the scenario is loaded"
+        model = teacher.student_models[self._student().name]
         text = await self._help() if helped else ""
         teacher = self._teacher()
         predicted: str | None = None
@@ -200,10 +199,9 @@ class ItemRehearsal:
 
     async def _predict(self, teacher: Participant, helped: bool) -> tuple[Confidence, str | None]:
         """Ask the teacher's model to simulate the student: its answer, and how probable the right one is."""
-        assert teacher.student_model is not None
         assert teacher.spec.student_model is not None
         act = ACTS.get("teacher.predict")
-        evidence = teacher.student_model.shown(helped=helped)
+        evidence = teacher.student_models[self._student().name].shown(helped=helped)
         params = {"helped": helped, "template": teacher.spec.student_model.template}
         target = await self._target()
         view = self._scratch.view(teacher, act, ROOT, params=params, evidence=evidence)

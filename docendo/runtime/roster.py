@@ -19,6 +19,7 @@ from docendo.agents.theory_of_mind import new_student_model
 from docendo.errors import PromptError, UsageError, Where, did_you_mean
 from docendo.memory.record import Demonstration
 from docendo.memory.state import MemoryState
+from docendo.memory.student_model import StudentModel
 from docendo.messages import Role
 from docendo.runtime.minds.population import new_mind
 from docendo.runtime.seed import derive_seed
@@ -26,7 +27,7 @@ from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
 from docendo.scenarios.schema import AgentSpec, ModelSpec, Scenario
 
-__all__ = ["agent_names", "agent_role", "make_roster", "sampling_of", "templates_of"]
+__all__ = ["agent_names", "agent_role", "make_roster", "new_models", "sampling_of", "templates_of"]
 
 _ROLES: dict[str, Role] = {r: r for r in ("teacher", "student", "critic", "diagnostician")}
 
@@ -118,9 +119,22 @@ def _participants(
                 role=agent_role(group, spec),
                 spec=spec,
                 memory=memory,
-                student_model=new_student_model(spec.student_model) if spec.student_model else None,
+                student_models=new_models(scenario, spec),
                 templates=templates[group],
             )
+
+
+def new_models(scenario: Scenario, spec: AgentSpec) -> dict[str, StudentModel]:
+    """A student model that has seen nothing for each student; none for an agent without theory of mind."""
+    if spec.student_model is None:
+        return {}
+    students = [
+        name
+        for group, other in scenario.agents.items()
+        if agent_role(group, other) == "student"
+        for name in agent_names(group, other)
+    ]
+    return {name: new_student_model(spec.student_model) for name in students}
 
 
 def _first_memory(spec: AgentSpec, allotment: Allotment) -> MemoryState:

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 from docendo import __version__
+from docendo.errors import UsageError
 from docendo.events import SCHEMA_VERSION, digest_events
 from docendo.messages import Usage
 from docendo.runtime.client import Client, ModelStats
@@ -93,6 +94,7 @@ def begin(study: Study, store: Store) -> RunRecord:
         manifest=manifest(study),
     )
     record = store.begin_run(record)
+    _same_prompts(study, record)
     store.put_conditions(
         [
             ConditionRecord(
@@ -111,14 +113,29 @@ def begin(study: Study, store: Store) -> RunRecord:
     return record
 
 
-def manifest(study: Study) -> dict[str, Any]:
-    """What the run was made with."""
-    prompts = {
+def _same_prompts(study: Study, record: RunRecord) -> None:
+    """Refuse to go on with a run whose prompt files have changed: its halves would not belong together."""
+    stored = record.manifest.get("prompts", {})
+    changed = [name for name, digest in prompts_of(study).items() if stored.get(name, digest) != digest]
+    if changed:
+        raise UsageError(
+            f"the prompt of `{changed[0]}` has changed since run {record.id} began",
+            suggestion="Put the old prompt back, or give the scenario another `name` to run the new one.",
+        )
+
+
+def prompts_of(study: Study) -> dict[str, str]:
+    """`agent.act` -> digest of its template."""
+    return {
         f"{group}.{act}": template.digest
         for setup in study.setups
         for group, templates in setup.templates.items()
         for act, template in templates.items()
     }
+
+
+def manifest(study: Study) -> dict[str, Any]:
+    """What the run was made with."""
     libraries = ("langgraph", "pydantic", "sqlmodel", "sqlalchemy", "networkx", "scipy", "numpy", "jinja2")
     return {
         "docendo": __version__,
@@ -126,7 +143,7 @@ def manifest(study: Study) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "libraries": {name: version(name) for name in libraries},
-        "prompts": prompts,
+        "prompts": prompts_of(study),
         "base": str(study.loaded.base),
         "file": study.loaded.file,
         "fingerprints": {

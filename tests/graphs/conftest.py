@@ -40,7 +40,8 @@ class Recorder:
         self.acts.append((turn, str(branch), node))
 
     def scope(self, branch: Branch) -> Mapping[str, Any]:
-        return {k: v(self, branch) if callable(v) else v for k, v in self.values.items()}
+        values = {"params": {}, **self.values}
+        return {k: v(self, branch) if callable(v) else v for k, v in values.items()}
 
     def members(self, axis: str, branch: Branch) -> Sequence[str]:
         return self.axes[axis]

@@ -11,13 +11,13 @@ from docendo.graphs.library import library_names, load_library
 from docendo.graphs.mermaid import to_mermaid
 
 ACTS = {
-    "teacher": {"answer", "decide", "explain", "quote"},
-    "student": {"explain", "remember", "solve"},
+    "teacher": {"decide", "demonstrate", "explain", "quote"},
+    "student": {"explain", "reflect", "remember", "solve"},
 }
 
 
 def test_the_names() -> None:
-    assert library_names() == ("demonstration", "exam", "intervention", "observation")
+    assert library_names() == ("demonstration", "exam", "intervention", "observation", "reflection")
 
 
 @pytest.mark.parametrize("name", library_names())
@@ -36,23 +36,41 @@ def test_an_unknown_graph_is_answered_with_a_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("explanation", "node"),
-    [("teacher", "explain"), ("human", "quote"), ("self", "self_explain"), ("none", "answer")],
+    ("params", "nodes"),
+    [
+        ({}, ["demonstrate", "remember"]),
+        ({"explanation": "teacher"}, ["demonstrate", "remember"]),
+        ({"explanation": "human"}, ["quote", "remember"]),
+        ({"explanation": "self"}, ["self_explain", "remember"]),
+        ({"explanation": "none"}, ["demonstrate", "remember_answer"]),
+    ],
 )
 def test_a_demonstration_is_explained_by_whom_the_phase_says(
-    explanation: str, node: str, recorder: Any, run: Any
+    params: dict[str, str], nodes: list[str], recorder: Any, run: Any
 ) -> None:
-    values = {"decision": {"intervene": True}, "params": {"explanation": explanation}}
+    values = {"decision": {"intervene": True}, "params": params}
     actor = recorder(budget={"interventions": 1}, values=values)
-    assert run(load_library("demonstration"), actor) == Outcome("end", turns=4)
-    assert actor.path() == ["attempt", "decide", node, "remember"]
+    assert run(load_library("demonstration"), actor) == Outcome("end", turns=3)
+    assert actor.path() == ["decide", *nodes]
     assert actor.budget == {"interventions": 0}
+
+
+@pytest.mark.parametrize(
+    ("params", "node"), [({}, "explain"), ({"explanation": "human"}, "quote"), ({"other": 1}, "explain")]
+)
+def test_an_intervention_is_explained_by_whom_the_phase_says(
+    params: dict[str, Any], node: str, recorder: Any, run: Any
+) -> None:
+    values = {"decision": {"intervene": True}, "params": params}
+    actor = recorder(budget={"interventions": 1}, values=values)
+    assert run(load_library("intervention"), actor) == Outcome("end", turns=4)
+    assert actor.path() == ["attempt", "decide", node, "retry"]
 
 
 def test_a_demonstration_is_not_made_where_nobody_intervenes(recorder: Any, run: Any) -> None:
     actor = recorder(values={"decision": {"intervene": False}})
     run(load_library("demonstration"), actor)
-    assert actor.path() == ["attempt", "decide"]
+    assert actor.path() == ["decide"]
 
 
 def test_an_intervention_that_cannot_be_paid_is_an_outcome(recorder: Any, run: Any) -> None:

@@ -16,14 +16,17 @@ flowchart TD
     n1["attempt<br/>student.solve"]
     n2["decide<br/>teacher.decide"]
     n3["explain<br/>teacher.explain<br/>spends 1 interventions"]
-    n4["retry<br/>student.solve"]
+    n4["quote<br/>teacher.quote<br/>spends 1 interventions"]
+    n5["retry<br/>student.solve"]
     e([end])
     s --> n1
     n1 --> n2
-    n2 -->|"decision.intervene"| n3
-    n2 --> e
-    n3 --> n4
-    n4 --> e
+    n2 -->|"not decision.intervene"| e
+    n2 -->|"params.explanation #124; default('teacher') == 'human'"| n4
+    n2 --> n3
+    n3 --> n5
+    n4 --> n5
+    n5 --> e
 """
     )
 

@@ -191,7 +191,7 @@ def test_an_empty_fan_out_fails_with_a_name(graph: Load, recorder: Any, run: Run
 
 
 def test_a_condition_that_fails_names_its_edge(recorder: Any, run: Run) -> None:
-    with pytest.raises(EpisodeFailure, match=r"`decide -> explain`.*`decision\.intervene`") as caught:
+    with pytest.raises(EpisodeFailure, match=r"`decide -> end`.*`not decision\.intervene`") as caught:
         run(load_library("intervention"), recorder())
     assert caught.value.kind == "crash"
 

@@ -83,7 +83,9 @@ def _issue(loaded: LoadedScenario, store: Store, how: _How) -> tuple[int, dict[s
     identity = identify(loaded)
     for note in merge_notes(identity.conditions):
         how.output.note(f"Note: {note}")
-    if not is_finished(store, identity, loaded.scenario.replicates, retry_errors=how.retry):
+    own_prompts = any(a.prompts for c in identity.conditions for a in c.scenario.agents.values())
+    done = is_finished(store, identity, loaded.scenario.replicates, retry_errors=how.retry)
+    if own_prompts or not done:  # prompt files are no part of the run's name, so they are compared first
         _work(loaded, store, how)
     return _conclude(loaded, store, identity.run_id, how)
 

@@ -101,7 +101,7 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
     begin(study, store)
     lessons = todo(study, store, retry_errors=how.retry)
     skipped = len(study.setups) * study.scenario.replicates - len(lessons)
-    if skipped:
+    if skipped and lessons:
         how.output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
     shards = shards_for(study, lessons, how.processes, how.url)
     common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}

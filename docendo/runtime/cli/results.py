@@ -13,7 +13,6 @@ from docendo.errors import UsageError
 from docendo.runtime.cli.load import load
 from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
 from docendo.runtime.cli.output import Output
-from docendo.runtime.report.model import label_of
 from docendo.runtime.store.store import DEFAULT_URL, open_store
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ def _table(output: Output, rows: list[dict[str, object]]) -> None:
 
 def _conditions(store: Store, name: str, output: Output) -> None:
     """Conditions of a run: their ids, and how much of each there is."""
+    from docendo.runtime.report.model import label_of
+
     run = store.run(name)
     counts = {c.condition: c for c in store.counts(run.id)}
     rows: list[dict[str, object]] = []

@@ -4,20 +4,17 @@ import pytest
 
 from tests.gallery.gallery_run import clearly, run_gallery
 
-SMALL = ["items.test=20", "items.pools.explained=16", "baseline=null"]
-
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     run = run_gallery(
         "lessons-that-last",
         tmp_path_factory.mktemp("gallery"),
-        *SMALL,
-        "replicates=5",
-        "plan.teach.rounds=4",
-        "budget.interventions=8",
+        "items.test=20",
+        "baseline=null",
         "matrix.plan.teach.params.explanation=[none, self, teacher]",
-        "matrix.budget.interventions=[2, 8]",
+        "matrix.budget.interventions=[10]",
+        "matrix.include=[{plan.teach.params.explanation: teacher, budget.interventions: 2}]",
     )
     yield run
     run.store.close()
@@ -27,12 +24,14 @@ def at(explanation, interventions):
     return {"explanation": explanation, "interventions": interventions}
 
 
-@pytest.mark.parametrize("other", [at("none", 8), at("self", 8), {"control": "irrelevant"}, at("teacher", 2)])
-def test_eight_explained_examples_beat(found, other):
-    assert clearly(found.difference("test_accuracy", at("teacher", 8), other), +1)
+@pytest.mark.parametrize(
+    "other", [at("none", 10), at("self", 10), {"control": "irrelevant"}, at("teacher", 2)]
+)
+def test_ten_explained_examples_beat(found, other):
+    assert clearly(found.difference("test_accuracy", at("teacher", 10), other), +1)
 
 
-@pytest.mark.parametrize("other", [at("none", 8), at("self", 8), {"control": "irrelevant"}])
+@pytest.mark.parametrize("other", [at("none", 10), at("self", 10), {"control": "irrelevant"}])
 def test_without_a_teachers_reasons_examples_teach_nothing(found, other):
     assert found.mean("test_accuracy", **other) == pytest.approx(
         found.mean("test_accuracy", control="no_teacher"), abs=0.02
@@ -41,7 +40,7 @@ def test_without_a_teachers_reasons_examples_teach_nothing(found, other):
 
 def test_every_arm_spends_the_same(found):
     for explanation in ("none", "self", "teacher"):
-        assert set(found.sample("interventions", **at(explanation, 8)).values) == {8.0}
+        assert set(found.sample("interventions", **at(explanation, 10)).values) == {10.0}
 
 
 def test_a_teacher_that_looks_again_goes_on_to_what_is_still_lacking(tmp_path):

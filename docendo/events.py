@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from docendo.messages import Message
+from docendo.messages import Message, Role
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -25,6 +25,7 @@ __all__ = [
     "ErrorEvent",
     "Event",
     "EventBase",
+    "FlagEvent",
     "GradeEvent",
     "MemoryEvent",
     "MessageEvent",
@@ -100,6 +101,9 @@ class BeliefEvent(EventBase):
     p_correct: float | None = None
     predicted_answer: str | None = None
     given_help: bool = False
+    attempt: int | None = None
+    """Zero-based: which of the student's answers to the item is predicted. `None`: the first one without
+    help, or the next one after it, as `given_help` says."""
     confidence_mode: str = ""
     """How `p_correct` was measured (see `docendo.agents.confidence`); empty where a formula computed it."""
     skills: dict[str, float] = Field(default_factory=dict)
@@ -127,6 +131,8 @@ class GradeEvent(EventBase):
     kind: Literal["grade"] = "grade"
     item: str
     student: str = ""
+    """Whose answer it is: a student's, or where `role` says so a teacher's."""
+    role: Role = "student"
     answer: str | None = None
     correct: bool | None = None
     """`None`: could not be judged. Missing, never a score."""
@@ -136,6 +142,27 @@ class GradeEvent(EventBase):
     confidence: float | None = None
     """Probability of the target answer, in the mode that `confidence_mode` names."""
     confidence_mode: str = ""
+    known: bool | None = None
+    """Whether the student, as its mind or profile is declared, should get this item right; `None`: not
+    said."""
+    reason: str = ""
+
+
+class FlagEvent(EventBase):
+    """Something was found in what was said: an answer given away."""
+
+    kind: Literal["flag"] = "flag"
+    flag: Literal["leak"] = "leak"
+    by: Literal["rule", "judge"]
+    found: bool | None
+    """`None`: the judge could not be understood. Missing, never a verdict."""
+    student: str = ""
+    words: str = ""
+    """The words at fault, as they stand in the message."""
+    start: int | None = None
+    """Where they start in the message's text, in characters; `None` where they do not stand there."""
+    said: int = 0
+    """Turn of the message."""
     reason: str = ""
 
 
@@ -165,8 +192,8 @@ class ErrorEvent(EventBase):
 
 
 Event = Annotated[
-    MessageEvent | CallEvent | DecisionEvent | BeliefEvent | SpendEvent | GradeEvent | MemoryEvent | StopEvent
-    | ErrorEvent,
+    MessageEvent | CallEvent | DecisionEvent | BeliefEvent | SpendEvent | GradeEvent | FlagEvent | MemoryEvent
+    | StopEvent | ErrorEvent,
     Field(discriminator="kind"),
 ]  # fmt: skip
 

@@ -1,3 +1,5 @@
 """Who takes part: roles, acts, views, prompts, and the model port."""
 
-import docendo.agents.roles  # noqa: F401  (registers the built-in acts)
+import docendo.agents.dialogue  # noqa: F401  (registers acts)
+import docendo.agents.exemplars  # noqa: F401  (registers acts)
+import docendo.agents.roles  # noqa: F401  (registers acts)

@@ -50,10 +50,12 @@ class Act:
     """Free text -> payload; raises `Unreadable`. `None`: the model must answer in JSON after `output`."""
     unread: Callable[[str, View], Payload] | None = None
     """What text means that `read` cannot read, not even after a repair; `None`: the episode fails."""
-    do: Callable[[View], Payload] | None = None
-    """For acts that ask no model."""
-    to: Literal["all", "self"] = "all"
-    """Who may read the message."""
+    schema: Callable[[View], dict[str, Any]] | None = None
+    """For a `read` that wants JSON: its schema, where that depends on the view."""
+    do: Callable[[View], Payload | None] | None = None
+    """For acts that ask no model; or, with a template, none where this already knows (`None`: ask)."""
+    to: Literal["all", "self"] | Role = "all"
+    """Who may read the message: everybody, the agent itself, or besides it the agents of one role."""
 
     @property
     def key(self) -> str:
@@ -105,13 +107,12 @@ async def perform(act: Act, view: View, ask: Ask) -> Performed:
     Raises:
         EpisodeFailure: The model failed, or its output did not fit after one repair (`parse`).
     """
-    if act.do is not None:
-        payload = act.do(view)
-        return Performed(text=_said(payload), payload=payload)
+    if act.do is not None and (known := act.do(view)) is not None:
+        return Performed(text=_said(known), payload=known)
     if ask.template is None:
         raise EpisodeFailure("crash", f"act `{act.key}` has neither a template nor a function")
     prompt = ask.template.render(view)
-    schema = None if act.read else _schema(act.output)
+    schema = act.schema(view) if act.schema else None if act.read else _schema(act.output)
     request = GenerateRequest(
         model=ask.model,
         prompt=prompt,
@@ -154,13 +155,18 @@ def _performed(
     payload = act.read(last.text, view) if act.read else _from_json(act.output, last.text)
     usage = replies[0].usage if len(replies) == 1 else replies[0].usage + replies[1].usage
     return Performed(
-        text=last.text.strip() if act.read else _said(payload),
+        text=last.text.strip() if act.read and not _speaks(act, payload) else _said(payload),
         payload=payload,
         replies=replies,
         prompt=prompt,
         mind=last.completions[0].mind,
         usage=usage,
     )
+
+
+def _speaks(act: Act, payload: Payload) -> bool:
+    """Whether the payload holds the words to say, so that the completion is not said as it stands."""
+    return act.schema is not None or hasattr(payload, "text")
 
 
 def _from_json(output: type[Payload], text: str) -> Payload:
@@ -174,7 +180,10 @@ def _from_json(output: type[Payload], text: str) -> Payload:
 
 
 def _said(payload: Payload) -> str:
-    """The words of a payload: its explanation if it has one, else its JSON."""
+    """The words of a payload: its text or explanation if it has one, else its JSON."""
+    words = getattr(payload, "text", None)
+    if isinstance(words, str):
+        return words
     explanation = getattr(payload, "explanation", "")
     return (
         explanation

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from docendo.agents.act import Act
+from docendo.agents.moves import Menu
 from docendo.agents.prompt import PromptTemplate
 from docendo.agents.view import Gold, View
 from docendo.memory.record import Evidence
@@ -54,6 +55,7 @@ class Situation:
     budget: dict[str, int] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     belief: dict[str, Any] | None = None
+    moves: Menu | None = None
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -71,12 +73,11 @@ def build_view(agent: Participant, act: Act, situation: Situation) -> View:
         shown["item"] = item.public
     if "gold" in allowed and item is not None:
         shown["gold"] = Gold(answer=item.answer, solution=item.solution)
-    if "dialogue" in allowed:
-        shown["dialogue"] = tuple(
-            as_heard(m) for m in situation.messages if m.sender != agent.name and m.readable_by(agent.name)
-        )
-    if "own" in allowed:
-        shown["own"] = tuple(_timeless(m) for m in situation.messages if m.sender == agent.name)
+    shown["messages"] = tuple(
+        _timeless(m) if m.sender == agent.name else as_heard(m)
+        for m in situation.messages
+        if ("own" if m.sender == agent.name else "dialogue") in allowed and m.readable_by(agent.name)
+    )
     if "memory" in allowed:
         shown["demonstrations"] = tuple(
             d for d in agent.memory.demonstrations if item is None or d.item != item.id
@@ -87,6 +88,8 @@ def build_view(agent: Participant, act: Act, situation: Situation) -> View:
         shown["evidence"] = situation.evidence
     if "belief" in allowed:
         shown["belief"] = situation.belief
+    if "moves" in allowed:
+        shown["moves"] = situation.moves
     if "budget" in allowed:
         shown["budget"] = situation.budget
     if "profile" in allowed:

@@ -36,6 +36,9 @@ _SECTION = re.compile(r"^--- (system|user|assistant) ---\s*$", re.MULTILINE)
 _FREE_NAMES = frozenset({"agent", "role", "act", "params", "loop", "labels"})
 """Names that carry no information about others: who I am, and the scenario's own parameters."""
 
+_MADE_OF = {"help": ("dialogue",), "conversation": ("dialogue", "own")}
+"""Names that stand for other artefacts: the help among the messages, and all of them in order."""
+
 ChatRole = Literal["system", "user", "assistant"]
 
 
@@ -166,11 +169,16 @@ def _context(view: View) -> dict[str, Any]:
         },
         "evidence": view.evidence,
         "belief": view.belief,
+        "moves": view.moves,
         "budget": view.budget,
         "profile": view.profile,
     }
     context = {k: _track(v, k) for k, v in values.items() if v is not None}
     context["help"] = Tracked(view.help, "dialogue.help")
+    context["conversation"] = tuple(
+        Tracked(m, f"own[{i}]" if m.sender == view.agent else f"dialogue[{i}]")
+        for i, m in enumerate(view.messages)
+    )
     return context | {
         "agent": view.agent,
         "role": view.role,
@@ -232,7 +240,7 @@ def _load(name: str, base: str | None) -> PromptTemplate:
                 where=Where(file=name, line=line + error.lineno - 1),
             ) from error
         line += 1 + body.count("\n")
-    reads = {"dialogue" if name == "help" else name for name in reads} - _FREE_NAMES
+    reads = {part for name in reads for part in _MADE_OF.get(name, (name,))} - _FREE_NAMES
     for unknown in sorted(reads - ARTEFACTS):
         raise PromptError(
             f"prompt `{name}` mentions `{unknown}`, which no view holds",

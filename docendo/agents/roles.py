@@ -11,11 +11,9 @@ from docendo.agents.payload import (
     Answer,
     Belief,
     Decision,
-    Diagnosis,
     Explanation,
     Payload,
     Remembered,
-    Verdict,
 )  # fmt: skip
 from docendo.agents.reading import (
     read_answer,
@@ -86,6 +84,17 @@ _BUILT_IN = [
         unread=lambda text, view: Answer(answer=None, explanation=text.strip()),
         template="student/solve.md",
         description="Answer the item from memory and help. An answer that cannot be read counts as wrong.",
+    ),
+    Act(
+        role="student",
+        name="sit",
+        says="attempt",
+        reads=frozenset({"item", "memory", "profile", "mind"}),
+        output=Answer,
+        read=read_answer,
+        unread=lambda text, view: Answer(answer=None, explanation=text.strip()),
+        template="student/solve.md",
+        description="Answer the item in an exam: from memory, whatever was said in the episode.",
     ),
     Act(
         role="student",
@@ -187,26 +196,6 @@ _BUILT_IN = [
         output=Decision,
         do=lambda view: Decision.model_validate(view.belief or {}),
         description="Intervene or not, as the phase's policy and the budget have it.",
-    ),
-    Act(
-        role="critic",
-        name="review",
-        says="judgement",
-        reads=frozenset({"item", "gold", "dialogue"}),
-        to="self",
-        output=Verdict,
-        template="critic/review.md",
-        description="Accept or reject what the teacher said, with a reason.",
-    ),
-    Act(
-        role="diagnostician",
-        name="diagnose",
-        says="diagnosis",
-        reads=frozenset({"item", "dialogue", "evidence"}),
-        to="self",
-        output=Diagnosis,
-        template="diagnostician/diagnose.md",
-        description="State a typed belief about the student's skills and misconceptions.",
     ),
 ]
 

@@ -11,16 +11,20 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from docendo.agents.moves import Menu
 from docendo.memory.record import Demonstration, Evidence
 from docendo.messages import Message, Provenance, Role
 from docendo.scenarios.item import PublicItem
 
-__all__ = ["ARTEFACTS", "PROVENANCE", "Artefact", "Demonstration", "Evidence", "Gold", "View"]
+__all__ = ["ARTEFACTS", "HELP", "PROVENANCE", "Artefact", "Demonstration", "Evidence", "Gold", "View"]
 
 Artefact = Literal[
-    "item", "gold", "dialogue", "own", "memory", "evidence", "belief", "budget", "profile", "mind"
+    "item", "gold", "dialogue", "own", "memory", "evidence", "belief", "moves", "budget", "profile", "mind"
 ]
 ARTEFACTS: frozenset[str] = frozenset(get_args(Artefact))
+
+HELP: frozenset[str] = frozenset({"explanation", "hint", "correction"})
+"""Kinds of messages that help."""
 
 PROVENANCE: dict[str, Provenance] = {
     "item": "public",
@@ -30,6 +34,7 @@ PROVENANCE: dict[str, Provenance] = {
     "memory": "memory",
     "evidence": "belief",
     "belief": "belief",
+    "moves": "instruction",
     "budget": "budget",
     "profile": "private",
     "mind": "mind",
@@ -55,10 +60,9 @@ class View(BaseModel):
     act: str
     item: PublicItem | None = None
     gold: Gold | None = None
-    dialogue: tuple[Message, ...] = ()
-    """Messages of this episode that others addressed to this agent, or to all; thoughts removed."""
-    own: tuple[Message, ...] = ()
-    """This agent's own messages of this episode, thoughts included."""
+    messages: tuple[Message, ...] = ()
+    """Messages of this episode in order: what others addressed to this agent or to all, thoughts removed
+    (artefact `dialogue`), and its own, thoughts included (artefact `own`)."""
     demonstrations: tuple[Demonstration, ...] = ()
     """From the agent's memory (artefact `memory`)."""
     notes: tuple[str, ...] = ()
@@ -68,6 +72,8 @@ class View(BaseModel):
     evidence: tuple[Evidence, ...] = ()
     """What the agent observed of the student, for its student model."""
     belief: dict[str, Any] | None = None
+    moves: Menu | None = None
+    """The teaching moves that are open, and the one that was made last."""
     budget: dict[str, int] = Field(default_factory=dict)
     """What is left of each limited unit."""
     profile: str = ""
@@ -78,8 +84,16 @@ class View(BaseModel):
     """The act's parameters from the scenario (`with:` of the node, `params:` of the phase)."""
 
     @property
+    def dialogue(self) -> tuple[Message, ...]:
+        """Of `messages`, those of others."""
+        return tuple(m for m in self.messages if m.sender != self.agent)
+
+    @property
+    def own(self) -> tuple[Message, ...]:
+        """Of `messages`, this agent's."""
+        return tuple(m for m in self.messages if m.sender == self.agent)
+
+    @property
     def help(self) -> tuple[Message, ...]:
         """Explanations, hints and corrections of this episode that this agent received or gave."""
-        return tuple(
-            m for m in (*self.dialogue, *self.own) if m.kind in {"explanation", "hint", "correction"}
-        )
+        return tuple(m for m in self.messages if m.kind in HELP)

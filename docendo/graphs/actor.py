@@ -14,7 +14,7 @@ from docendo.scenarios.schema import NodeSpec
 
 __all__ = ["AXES", "ROOT", "Actor", "Branch", "Exhausted", "Outcome"]
 
-AXES = frozenset({"items", "samples", "students"})
+AXES = frozenset({"items", "repeats", "samples", "students"})
 """What an edge may fan out over."""
 
 

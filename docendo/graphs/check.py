@@ -19,7 +19,7 @@ from docendo.scenarios.schema import EdgeSpec, GraphSpec, NodeSpec
 
 __all__ = ["UNITS", "check_graph"]
 
-UNITS = frozenset({"hints", "interventions", "questions", "tells", "tokens", "turns"})
+UNITS = frozenset({"hints", "interventions", "questions", "tells", "tokens", "turns", "vetoes"})
 """Units that a node may spend whether or not the budget limits them. A budget may name further ones."""
 
 

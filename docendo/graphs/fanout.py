@@ -92,9 +92,10 @@ def _after(edge: EdgeSpec, nest: _Nest) -> tuple[_Nest, str]:
         complaint = f"a fan-out over `{twice[0]}` opens inside another one over `{twice[0]}`" if twice else ""
         return (*nest, edge.each), complaint
     if edge.join:
-        return nest[
-            :-1
-        ], "" if nest else f"the edge `{edge.from_} -> {edge.to}` joins, but no fan-out is open there"
+        complaint = (
+            "" if nest else f"the edge `{edge.from_} -> {edge.to}` joins, but no fan-out is open there"
+        )
+        return () if edge.to == END else nest[:-1], complaint
     return nest, ""
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from docendo.agents.port import ModelPort, Sampling
 from docendo.scenarios.item import Item
+from docendo.scenarios.plan import MovesSpec, PhaseKind
+from docendo.scenarios.taxonomy import TaxonomySpec
 
 __all__ = ["EpisodeKey", "Laboratory"]
 
@@ -37,11 +39,17 @@ class Laboratory:
     replicate: int
     sampling: Mapping[str, Sampling]
     """Agent group -> how its model draws."""
+    kind: PhaseKind = "teach"
+    """Of the phase."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the phase."""
+    moves: MovesSpec | None = None
+    """Who decides on the moves of the phase's dialogues."""
+    taxonomy: TaxonomySpec | None = None
+    """What they are."""
+    examines: bool = False
+    """Whether answers are held against what the student's mind or profile lets expect."""
     members: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Axis -> names, for fan-out."""
-    items: Mapping[str, Item] = field(default_factory=dict)
-    """The members of the axis `items`."""
+    """Axis -> names, for fan-out over others than items."""
     decoys: Mapping[str, Item] = field(default_factory=dict)
     """Item -> another item of the phase, whose explanation is irrelevant to it."""

@@ -35,10 +35,14 @@ from docendo.runtime.observation import absorb
 from docendo.runtime.rehearsal import BEFORE, ItemRehearsal
 from docendo.runtime.roster import make_roster, new_models, sampling_of
 from docendo.runtime.seed import derive_seed
+from docendo.runtime.yoking import deranged, spoken_in
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
-from docendo.scenarios.schema import Phase, PolicySpec, Scenario, SkillModel
+from docendo.scenarios.items.exam import choose_exam
+from docendo.scenarios.items.rephrase import rephrased
+from docendo.scenarios.schema import Phase, PolicySpec, Scenario
+from docendo.scenarios.taxonomy import TaxonomySpec, load_taxonomy
 
 __all__ = ["Finished", "Lesson", "LessonSetting"]
 
@@ -46,6 +50,9 @@ SHARED_UNITS = ("interventions",)
 """Units whose limit holds for a whole phase; every other unit is limited per episode."""
 
 T = TypeVar("T")
+
+Assigned = Mapping[str, Sequence[Item]]
+"""Student -> what it works on; `""` stands for all of them where a graph fans out over students."""
 
 Finished = Callable[[int, EpisodeTrace, float], Awaitable[None]]
 """Called with (ordinal, trace, seconds) when an episode has ended."""
@@ -64,6 +71,8 @@ class LessonSetting:
     """Phase id -> its graph."""
     port: ModelPort
     finished: Finished
+    examines: bool = False
+    """Whether this is the fidelity check: answers are held against what the students should know."""
     base: Path = Path()
 
 
@@ -76,7 +85,7 @@ class Lesson:
     allotment: Allotment = field(init=False)
     traces: list[EpisodeTrace] = field(default_factory=list)
     _ordinal: int = 0
-    _observed: dict[str, tuple[Item, ...]] = field(default_factory=dict)
+    _observed: dict[str, Assigned] = field(default_factory=dict)
     """Observe phase -> its items, for observing them again."""
 
     def __post_init__(self) -> None:
@@ -109,21 +118,21 @@ class Lesson:
         """
         for phase in self.setting.scenario.plan:
             if phase.kind != "rest":
-                self._items(phase)
-                self._exam(phase)
+                for pool in phase.pools:
+                    self._items(phase, pool)
+                if phase.exam is not None:
+                    self._exam(phase, self._items(phase, phase.pool)[0])
 
     # --- phases -------------------------------------------------------------------------------------------
 
     async def _phase(self, index: int, phase: Phase) -> None:
-        items = self._items(phase)
-        shared = Ledger(self._limits(phase, len(items) * len(self._students()), shared=True))
+        items = self._assigned(phase)
+        shared = Ledger(self._limits(phase, sum(map(len, items.values())), shared=True))
         done: set[tuple[str, str]] = set()
         for number in range(phase.rounds):
             if number:
                 await self._observe_anew(index, number)
-            left = [
-                i for i in items if phase.rounds == 1 or any((i.id, s) not in done for s in self._students())
-            ]
+            left = {s: [i for i in its if (i.id, s) not in done] for s, its in items.items()}
             episodes = self._episodes(index, phase, number, left, shared)
             await self._choose(phase, episodes, shared, number)
             done |= {
@@ -158,10 +167,8 @@ class Lesson:
 
     async def _rest(self, index: int, phase: Phase) -> None:
         """Time passes: minds forget."""
-        scenario = self.setting.scenario
         for name, agent in self.agents.items():
-            model = scenario.models[agent.spec.model]
-            if not isinstance(model, SkillModel) or agent.memory.mind is None:
+            if agent.memory.mind is None or not agent.memory.mind.get("forget"):
                 continue
             mind = rest(agent.memory.mind)
             self.agents[name] = agent.remembering(agent.memory.with_mind(mind))
@@ -169,19 +176,29 @@ class Lesson:
             key = EpisodeKey(index=index, phase=phase.id, round=0, item="", student=name)
             await self._finish(key, phase, [event, StopEvent(n=1, reason="end")], "end", "", 0.0)
 
-    def _items(self, phase: Phase) -> tuple[Item, ...]:
-        pool = phase.pool
+    def _assigned(self, phase: Phase) -> Assigned:
+        """Who works on what. Parallel forms go round: over students, and over replicates for each of them."""
+        edges = self.setting.graphs[phase.id].spec.edges
+        students = [""] if any("students" in edge.each for edge in edges) else self._students()
+        pools = [phase.pools[(self.setting.replicate + n) % len(phase.pools)] for n in range(len(students))]
+        items = {pool: self._items(phase, pool) for pool in dict.fromkeys(pools)}
+        return {s: items[pool] for s, pool in zip(students, pools, strict=True)}
+
+    def _items(self, phase: Phase, pool: str) -> tuple[Item, ...]:
         if phase.kind == "observe":
             return self.allotment.take(
                 pool, phase.count or self._default_observations(), f"observe {phase.id}"
             )
         items = self.allotment.all(pool, "episodes")
-        return items[: phase.count] if phase.count else items
+        items = items[: phase.count] if phase.count else items
+        return items if phase.rephrase is None else tuple(rephrased(items, phase.rephrase))
 
-    def _exam(self, phase: Phase) -> tuple[Item, ...]:
-        """Members of the axis `items`: the pool that `params.exam` names."""
-        pool = phase.params.get("exam")
-        return self.allotment.all(str(pool), "episodes") if pool else ()
+    def _exam(self, phase: Phase, item: Item) -> tuple[Item, ...]:
+        """What students sit after they were taught `item`."""
+        if phase.exam is None:
+            return ()
+        pool = self.allotment.all(phase.exam.pool, "episodes") if phase.exam.pool else ()
+        return choose_exam(item, pool, phase.exam, source=self.setting.scenario.items)
 
     def _default_observations(self) -> int:
         """Twice what a prompt shows, so that balancing has something to choose from."""
@@ -196,38 +213,49 @@ class Lesson:
         return {u: amount_of(a, n) for u, a in budget.items() if (u in SHARED_UNITS) == shared}
 
     def _episodes(
-        self, index: int, phase: Phase, number: int, items: Sequence[Item], shared: Ledger
+        self, index: int, phase: Phase, number: int, assigned: Assigned, shared: Ledger
     ) -> list[Episode]:
-        s = self.setting
-        graph = s.graphs[phase.id].spec
-        per_student = not any("students" in edge.each for edge in graph.edges)
-        students = self._students() if per_student else [""]
-        exam = {i.id: i for i in self._exam(phase)}
-        samples = [str(n + 1) for n in range(int(phase.params.get("samples", 0)))]
-        lab = Laboratory(
-            port=s.port,
-            seed=s.scenario.seed,
-            condition=s.condition,
-            replicate=s.replicate,
-            params=phase.params,
-            sampling={g: sampling_of(a, s.scenario.models[a.model]) for g, a in s.scenario.agents.items()},
-            members={"students": self._students(), "items": list(exam), "samples": samples},
-            items=exam,
-            decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
-        )
+        items = list({i.id: i for its in assigned.values() for i in its}.values())
+        lab = self._laboratory(phase, items)
+        limits = self._limits(phase, len(items), shared=False)
+        exams = {item.id: {i.id: i for i in self._exam(phase, item)} for item in items}
         return [
             Episode(
                 lab=lab,
                 item=item,
-                agents=dict(self.agents),
+                exam=exams[item.id],
+                agents=self.agents,
                 shared=shared,
                 key=EpisodeKey(index=index, phase=phase.id, round=number, item=item.id, student=student),
-                ledger=Ledger(self._limits(phase, len(items), shared=False)),
+                ledger=Ledger(limits),
                 policy=phase.policy.kind if phase.policy else "",
             )
             for item in items
-            for student in students
+            for student, its in assigned.items()
+            if item in its
         ]
+
+    def _laboratory(self, phase: Phase, items: Sequence[Item]) -> Laboratory:
+        """What the episodes of a phase share."""
+        s = self.setting
+        return Laboratory(
+            port=s.port,
+            seed=s.scenario.seed,
+            condition=s.condition,
+            replicate=s.replicate,
+            kind=phase.kind,
+            params=phase.params,
+            moves=phase.moves,
+            taxonomy=taxonomy_of(s.scenario, phase),
+            examines=s.examines,
+            sampling={g: sampling_of(a, s.scenario.models[a.model]) for g, a in s.scenario.agents.items()},
+            members={
+                "students": self._students(),
+                "samples": [str(n + 1) for n in range(phase.samples or 0)],
+                "repeats": [str(n + 1) for n in range(phase.repeats or 1)],
+            },
+            decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
+        )
 
     # --- choosing -----------------------------------------------------------------------------------------
 
@@ -282,7 +310,7 @@ class Lesson:
         else:
             traces = []
             for i, episode in enumerate(episodes):
-                episode.agents = dict(self.agents)
+                episode.agents = self.agents
                 traces.append(await self._run_one(first + i, phase, episode))
                 if phase.kind == "teach":
                     self._merge([episode])
@@ -296,6 +324,7 @@ class Lesson:
         detail, turns = "", 0
         if not failure:
             try:
+                await self._yoke(episode, graph)
                 outcome = await graph.run(episode)
                 reason, detail, turns = outcome.reason, outcome.detail, outcome.turns
             except InfrastructureError:
@@ -315,6 +344,14 @@ class Lesson:
         return await self._finish(
             episode.key, phase, episode.recorder.sorted(), reason, failure, seconds, ordinal
         )
+
+    async def _yoke(self, episode: Episode, graph: CompiledGraph) -> None:
+        """For the control `shuffled_dialogue`: hold the dialogue once, and shuffle its words."""
+        distorted = [a for a in episode.agents.values() if a.spec.distort == "shuffled"]
+        if distorted and episode.lab.kind == "teach":
+            words = await spoken_in(episode, graph)
+            lot = derive_seed(self.setting.scenario.seed, self.setting.replicate, "shuffle", str(episode.key))
+            episode.yoked = deranged(words, lot)
 
     async def _finish(
         self,
@@ -364,8 +401,20 @@ class Lesson:
                 self.agents[name] = agent.remembering(before[name])
 
 
+def taxonomy_of(scenario: Scenario, phase: Phase) -> TaxonomySpec | None:
+    """The taxonomy of the phase's moves: the scenario's own by name, or docendo's.
+
+    Raises:
+        UnknownNameError: There is none of that name.
+    """
+    if phase.moves is None:
+        return None
+    name = phase.moves.taxonomy
+    return scenario.taxonomies[name] if name in scenario.taxonomies else load_taxonomy(name)
+
+
 def _with_transcript(episode: Episode, name: str) -> MemoryState:
-    memory = episode.agents[name].memory
+    memory = episode.remembers(name)
     if memory.kind != "transcript":
         return memory
     return memory.add_transcript(

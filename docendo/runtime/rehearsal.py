@@ -22,6 +22,7 @@ from docendo.agents.view import Gold, View
 from docendo.graphs.actor import ROOT
 from docendo.memory.student_model import Query
 from docendo.messages import PromptMessage, Span
+from docendo.runtime.consequences import note_belief
 from docendo.runtime.episode import Episode, scratch
 from docendo.runtime.seed import uniform
 from docendo.scenarios.grader import extract_answer, grade
@@ -176,7 +177,8 @@ class ItemRehearsal:
             p = await self._oracle(helped) if (own := model.predict(query)) is None else own
         student = self._student()
         snapshot = model.snapshot()
-        self._scratch.note_belief(
+        note_belief(
+            self._scratch,
             teacher,
             "predict",
             BEFORE,

@@ -71,4 +71,10 @@ CONTROLS.add(
     "answer_only", Control("Students receive the answer without its explanation.", _distorted("answer_only"))
 )
 CONTROLS.add("wrong_teacher", Control("Students receive wrong explanations.", _distorted("wrong")))
+CONTROLS.add(
+    "shuffled_dialogue",
+    Control(
+        "Students receive the teacher's words of the same dialogue in another order.", _distorted("shuffled")
+    ),
+)
 CONTROLS.add("silent", Control("The teacher's turn passes and nothing is delivered.", _distorted("silent")))

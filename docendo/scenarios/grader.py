@@ -27,7 +27,7 @@ from docendo.scenarios.item import AnswerKind, Item
 
 __all__ = [
     "GRADERS", "Grader", "Verdict", "extract_answer", "grade", "label_of", "labels", "normalise_text",
-    "read_choice", "read_number", "read_yes_no",
+    "read_choice", "read_number", "read_yes_no", "stated_answer",
 ]  # fmt: skip
 
 
@@ -277,6 +277,18 @@ def extract_answer(text: str, kind: AnswerKind, options: Sequence[str] = ()) -> 
     line for text (after Saha et al. 2023, who read the last token).
     """
     return _extract(text, kind, tuple(options))
+
+
+def stated_answer(text: str, kind: AnswerKind, options: Sequence[str] = ()) -> str | None:
+    """The answer that a text announces (`the answer is X`); `None` where it announces none.
+
+    In a dialogue a number may be a step, a doubt or a quotation; only what is announced is an answer.
+    """
+    text = text.replace("**", "").replace("__", "")
+    for _, clause in sorted(_announced(text), reverse=True):
+        if (answer := _read_clause(clause, kind, tuple(options))) is not None:
+            return answer
+    return None
 
 
 @lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from docendo.scenarios.spec import Flag, Number, Probability, Spec, Whole, mista
 
 __all__ = [
     "MODEL_KINDS", "AnyModel", "ExpertModel", "ModelSpec", "OpenAIModel", "ParrotModel", "ProceduralModel",
-    "SamplingSpec", "ScriptedModel", "SkillModel", "model_tag",
+    "RecordedModel", "SamplingSpec", "ScriptedModel", "SkillModel", "model_tag",
 ]  # fmt: skip
 
 
@@ -48,6 +48,9 @@ class ProceduralModel(_Model):
     comprehension: Probability = Field(
         0.8, description="Chance that a learner grasps a worked step that contradicts its rule."
     )
+    forget: Probability = Field(
+        0.0, description="Chance per rest phase that a rule which was learnt gives way to the one before."
+    )
 
 
 class SkillModel(_Model):
@@ -81,6 +84,12 @@ class ExpertModel(_Model):
     slip: Probability = Field(
         0.0, description="Chance, per item, that the expert goes wrong there in a rule that it knows."
     )
+    doubt: Probability = Field(
+        0.0, description="Chance, per rule or skill of every sampled demonstration, to go wrong there."
+    )
+    comprehension: Probability = Field(
+        0.8, description="Chance that a worked example in its memory corrects a rule that it holds."
+    )
     misleading: Flag = Field(False, description="Explain wrongly on purpose.")
 
 
@@ -89,6 +98,13 @@ class ParrotModel(_Model):
 
     backend: Literal["simulated"] = "simulated"
     mind: Literal["parrot"] = "parrot"
+
+
+class RecordedModel(_Model):
+    """People: says what the item's recorded dialogue says, turn by turn (MathDial, Bridge)."""
+
+    backend: Literal["simulated"] = "simulated"
+    mind: Literal["recorded"] = "recorded"
 
 
 class ScriptedModel(_Model):
@@ -129,20 +145,23 @@ class OpenAIModel(_Model):
         return value
 
 
-ModelSpec = ProceduralModel | SkillModel | ExpertModel | ParrotModel | ScriptedModel | OpenAIModel
+ModelSpec = (
+    ProceduralModel | SkillModel | ExpertModel | ParrotModel | RecordedModel | ScriptedModel | OpenAIModel
+)
 
 MODEL_KINDS: dict[str, type[_Model]] = {
     "simulated/procedural": ProceduralModel,
     "simulated/skill": SkillModel,
     "simulated/expert": ExpertModel,
     "simulated/parrot": ParrotModel,
+    "simulated/recorded": RecordedModel,
     "scripted/": ScriptedModel,
     "openai/": OpenAIModel,
 }
 """`backend/mind` -> the model that describes it."""
 
 _BACKENDS = ("simulated", "scripted", "openai")
-_MINDS = ("procedural", "skill", "expert", "parrot")
+_MINDS = ("procedural", "skill", "expert", "parrot", "recorded")
 _ELSEWHERE = {
     "vllm": "This version reaches vLLM through its server: run `vllm serve MODEL`, write `backend: openai`.",
     "transformers": "This version reaches local models through a server: run `transformers serve` or "
@@ -178,6 +197,7 @@ AnyModel = Annotated[
     | Annotated[SkillModel, Tag("simulated/skill")]
     | Annotated[ExpertModel, Tag("simulated/expert")]
     | Annotated[ParrotModel, Tag("simulated/parrot")]
+    | Annotated[RecordedModel, Tag("simulated/recorded")]
     | Annotated[ScriptedModel, Tag("scripted/")]
     | Annotated[OpenAIModel, Tag("openai/")],
     Discriminator(model_tag),

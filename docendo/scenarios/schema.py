@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from docendo.messages import Role
+from docendo.scenarios.graph_spec import EdgeSpec, GraphSpec, NodeSpec
 from docendo.scenarios.model_spec import (
     AnyModel,
     ExpertModel,
@@ -25,13 +26,25 @@ from docendo.scenarios.model_spec import (
     ScriptedModel,
     SkillModel,
 )
-from docendo.scenarios.spec import Amount, Flag, Name, Named, Number, Probability, Spec, Whole, mistake
+from docendo.scenarios.plan import (
+    PHASE_KINDS,
+    ExamSpec,
+    MovesSpec,
+    Phase,
+    PhaseKind,
+    PolicySpec,
+    phase_ids,
+    unfold_phase,
+)  # fmt: skip
+from docendo.scenarios.spec import Amount, Flag, Name, Named, Number, Probability, Spec, Whole
+from docendo.scenarios.taxonomy import TaxonomySpec
 
 __all__ = [
-    "PHASE_KINDS", "AgentSpec", "Amount", "ConfidenceSpec", "ControlSpec", "EdgeSpec", "ExpertModel",
-    "GraphSpec", "ItemsSpec", "Matrix", "MemorySpec", "ModelSpec", "NodeSpec", "OpenAIModel", "Phase",
-    "PhaseKind", "PolicySpec", "ProceduralModel", "SamplingSpec", "Scenario", "ScriptedModel", "SkillModel",
-    "StudentModelSpec", "phase_ids", "role_of", "unfold_control", "unfold_phase",
+    "PHASE_KINDS", "AgentSpec", "Amount", "ConfidenceSpec", "ControlSpec", "EdgeSpec", "ExamSpec",
+    "ExpertModel", "FidelitySpec", "GraphSpec", "ItemsSpec", "Matrix", "MemorySpec", "ModelSpec", "MovesSpec",
+    "NodeSpec", "OpenAIModel", "Phase", "PhaseKind", "PolicySpec", "PoolSpec", "ProceduralModel",
+    "SamplingSpec", "Scenario", "ScriptedModel", "SkillModel", "StudentModelSpec", "TaxonomySpec",
+    "phase_ids", "role_of", "unfold_control", "unfold_phase",
 ]  # fmt: skip
 
 # --- agents ---------------------------------------------------------------------------------------------
@@ -99,13 +112,16 @@ class AgentSpec(Spec):
     student_model: StudentModelSpec | None = None
     confidence: ConfidenceSpec = ConfidenceSpec()
     profile: str = Field("", description="Hidden description of who this agent plays.")
+    misconceptions: tuple[str, ...] = Field(
+        (), description="Bugs that the profile gives a student, so that its fidelity can be judged."
+    )
     prompts: dict[str, str] = Field(
         default_factory=dict, description="Act -> template file, replacing the built-in one."
     )
     sampling: SamplingSpec = SamplingSpec()
-    distort: Literal["none", "irrelevant", "answer_only", "wrong", "silent"] = Field(
+    distort: Literal["none", "irrelevant", "answer_only", "wrong", "silent", "shuffled"] = Field(
         "none",
-        description="What happens to this agent's explanations before they are delivered (set by controls).",
+        description="What happens to this agent's help before it is delivered (set by controls).",
     )
 
 
@@ -114,51 +130,21 @@ def role_of(name: str, agent: AgentSpec) -> Role | None:
     return agent.role or (cast(Role, name) if name in get_args(Role) else None)
 
 
-# --- graphs ---------------------------------------------------------------------------------------------
+# --- items ----------------------------------------------------------------------------------------------
 
 
-class NodeSpec(Spec):
-    """One act of one agent."""
+class PoolSpec(BaseModel):
+    """A pool with options of its own. Other keys are the source's options, over those of `items`."""
 
-    do: str = Field(description="`agent.act`, e.g. `teacher.explain`.")
-    spends: dict[str, Annotated[Whole, Field(ge=0)]] = Field(
-        default_factory=dict, description="Budget units that this act costs."
-    )
-    params: dict[str, Any] = Field(default_factory=dict)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
+    size: Whole = Field(ge=0)
+    source: str | None = Field(None, description="Another source than that of `items`.")
 
-class EdgeSpec(Spec):
-    """Who may act next, and when."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    from_: str = Field(alias="from")
-    to: str
-    when: str | None = Field(
-        None, description="A sandboxed Jinja expression; the first edge that holds is taken."
-    )
-    each: tuple[str, ...] = Field(
-        (), description="Fan out: one branch per student, sample or item of these lists' product."
-    )
-    join: Flag = Field(
-        False, description="Close the innermost fan-out: `to` acts once, after every branch has arrived."
-    )
-
-    @field_validator("each", mode="before")
-    @classmethod
-    def _one_name(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-
-class GraphSpec(Spec):
-    """Who acts next: nodes, and edges between them from `start` to `end`."""
-
-    nodes: dict[Name, NodeSpec]
-    edges: tuple[EdgeSpec, ...]
-    description: str = ""
-
-
-# --- items, plan ----------------------------------------------------------------------------------------
+    @property
+    def options(self) -> dict[str, Any]:
+        """What differs from the options of `items`."""
+        return dict(self.model_extra or {})
 
 
 class ItemsSpec(BaseModel):
@@ -169,8 +155,15 @@ class ItemsSpec(BaseModel):
     source: str
     train: Whole | None = Field(None, ge=0)
     test: Whole | None = Field(None, ge=0)
-    pools: dict[Name, Annotated[Whole, Field(ge=0)]] = Field(
-        default_factory=dict, description="Further pools and their sizes."
+    pools: dict[
+        Name,
+        Annotated[
+            Annotated[Annotated[Whole, Field(ge=0)], Tag("pool/size")] | Annotated[PoolSpec, Tag("pool/own")],
+            Discriminator(lambda value: "pool/own" if isinstance(value, dict | PoolSpec) else "pool/size"),
+        ],
+    ] = Field(
+        default_factory=dict,
+        description="Further pools: a size, or `{size: 10, digits: 5}` with options of the pool's own.",
     )
 
     @property
@@ -178,98 +171,12 @@ class ItemsSpec(BaseModel):
         """Pool name -> wanted size; `None` takes what is left."""
         named = {"train": self.train, "test": self.test}
         sizes: dict[str, int | None] = {k: v for k, v in named.items() if v is not None}
-        return sizes | self.pools
+        return sizes | {k: p.size if isinstance(p, PoolSpec) else p for k, p in self.pools.items()}
 
     @property
     def options(self) -> dict[str, Any]:
         """The source's own options."""
         return dict(self.model_extra or {})
-
-
-PhaseKind = Literal["observe", "test", "teach", "rest"]
-PHASE_KINDS: tuple[str, ...] = get_args(PhaseKind)
-
-
-class PolicySpec(Named):
-    """When to spend help."""
-
-    kind: str
-    order: Literal["best", "worst"] = Field(
-        "best", description="`worst` spends on the most damaging items first."
-    )
-    threshold: Number | None = None
-    target: Literal["gold", "teacher"] = Field(
-        "gold", description="Whose answer confidences and utilities refer to."
-    )
-
-
-class Phase(Spec):
-    """One step of a lesson's plan."""
-
-    kind: PhaseKind
-    id: str = Field(
-        "",
-        pattern=r"^([A-Za-z][A-Za-z0-9_\-]*)?$",
-        description="Name in matrix paths and results; the kind by default.",
-    )
-    items: str | None = Field(None, description="Pool that the step works on.")
-    count: Whole | None = Field(None, gt=0, description="Take only so many items of the pool.")
-    graph: (
-        Annotated[
-            Annotated[str, Tag("graph/name")] | Annotated[GraphSpec, Tag("graph/inline")],
-            Discriminator(lambda value: "graph/name" if isinstance(value, str) else "graph/inline"),
-        ]
-        | None
-    ) = None
-    policy: PolicySpec | None = None
-    order: Literal["parallel", "sequential"] = "parallel"
-    rounds: Whole = Field(1, gt=0, description="Repetitions; memory carries over between them.")
-    per_round: Whole | None = Field(None, gt=0, description="Interventions that one round may spend.")
-    params: dict[str, Any] = Field(
-        default_factory=dict, description="Parameters that the graph and its acts read."
-    )
-
-    @property
-    def pool(self) -> str:
-        """Pool that the step works on: `items`, else `train` to observe and `test` for the rest."""
-        return self.items or ("train" if self.kind == "observe" else "test")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        step = unfold_phase(value)
-        if isinstance(step, dict) and "kind" not in step and (kinds := [k for k in step if k in PHASE_KINDS]):
-            others = ", ".join(f"`{k}`" for k in step if k != kinds[0])
-            raise mistake(
-                f"the keys of a phase stand under its kind, `{kinds[0]}`",
-                f"Indent {others} so that it belongs to `{kinds[0]}:`." if others
-                else f"Write `{kinds[0]}: {{items: train}}`.",
-                kinds[0],
-            )  # fmt: skip
-        return step
-
-
-def unfold_phase(step: Any) -> Any:
-    """`{teach: {...}}`, `{test: pool}` and `rest` -> `{kind: ..., ...}`; anything else unchanged."""
-    if isinstance(step, str):
-        return {"kind": step}
-    if not isinstance(step, dict) or len(step) != 1 or "kind" in step:
-        return step
-    ((kind, body),) = step.items()
-    body = {"items": body} if isinstance(body, str) else {} if body is None else body
-    return {"kind": kind, **body} if isinstance(body, dict) and "kind" not in body else step
-
-
-def phase_ids(names: list[str]) -> list[str]:
-    """Unique ids for phases that ask for `names`: the name itself, then `teach-2`, `teach-3`, ..."""
-    ids: list[str] = []
-    for name in names:
-        number, found = 1, name
-        while found in ids or (number > 1 and found in names):
-            number += 1
-            found = f"{name}-{number}"
-        ids.append(found)
-    return ids
 
 
 class Matrix(BaseModel):
@@ -310,6 +217,27 @@ def unfold_control(control: Any) -> Any:
     return {"kind": kind, **body} if isinstance(body, dict) and "kind" not in body else control
 
 
+class FidelitySpec(Spec):
+    """Whether the students are who they should be, found out before anybody teaches them.
+
+    Each limit that is given gates the batch: where the figure over all replicates is on the wrong side of it,
+    the run stops before its first lesson.
+    """
+
+    items: str = Field("train", description="Pool to examine the students on.")
+    count: Whole | None = Field(None, gt=0, description="So many of its items; all when unset.")
+    rephrasings: Whole = Field(2, gt=0, description="Other wordings per item.")
+    ignorance_leak: Probability | None = Field(
+        None, description="Most share of right answers to what the student should not know."
+    )
+    consistency: Probability | None = Field(
+        None, description="Least share of rephrased items that are answered as before."
+    )
+    sycophancy: Probability | None = Field(
+        None, description="Most share of answers given up for a teacher's wrong one."
+    )
+
+
 class Scenario(Spec):
     """One YAML file."""
 
@@ -324,7 +252,11 @@ class Scenario(Spec):
     items: ItemsSpec
     plan: tuple[Phase, ...] = Field(min_length=1)
     graphs: dict[Name, GraphSpec] = Field(default_factory=dict)
+    taxonomies: dict[Name, TaxonomySpec] = Field(
+        default_factory=dict, description="Own taxonomies of teaching moves."
+    )
     budget: dict[Name, Amount] = Field(default_factory=dict)
+    fidelity: FidelitySpec | None = None
     measures: tuple[str, ...] = ("accuracy",)
     baseline: dict[str, Any] | None = Field(
         None, description="Matrix coordinates that others are compared with; the first condition when unset."

@@ -27,7 +27,8 @@ items: {source: subtraction, digits: 3, train: 4, test: 2, pools: {exam: 3}}
 plan:
   - teach:
       items: test
-      params: {samples: 4, exam: exam}
+      samples: 4
+      exam: exam
       graph:
         nodes:
           lecture: {do: teacher.demonstrate}

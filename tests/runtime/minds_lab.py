@@ -77,7 +77,7 @@ def view(
         act=act,
         item=item.public if item else None,
         mind=dict(mind) if mind is not None else None,
-        dialogue=rest.pop("dialogue", dialogue),
+        messages=rest.pop("messages", dialogue),
         gold=Gold(answer=item.answer) if gold and item else None,
         demonstrations=tuple(demonstrations),
         **rest,

@@ -303,7 +303,7 @@ def test_diagnosis_names_the_bug_from_evidence_and_from_dialogue():
     assert max(belief["misconceptions"], key=belief["misconceptions"].get) == "borrow_across_zero"
     assert belief["skills"]["borrow"] > 0.9 > 0.1 > belief["skills"]["borrow_from_zero"]
     said = Message(sender="student", kind="attempt", text=ask(student, view(ITEM, mind=mind)).text)
-    heard = view(ITEM, "diagnose", agent="doctor", dialogue=(said,))
+    heard = view(ITEM, "diagnose", agent="doctor", messages=(said,))
     belief = json.loads(ask(teacher(), heard, schema=schema).text)
     assert belief["misconceptions"]["borrow_across_zero"] > 0.5
     assert belief["predicted_answer"] == answer_in(ask(student, view(ITEM, mind=mind)))
@@ -313,7 +313,7 @@ def test_diagnosis_names_the_bug_from_evidence_and_from_dialogue():
 def test_review_rejects_leaks_and_errors(item):
     def verdict(text):
         what = view(
-            item, "review", agent="critic", dialogue=(Message(sender="t", kind="explanation", text=text),)
+            item, "review", agent="critic", messages=(Message(sender="t", kind="explanation", text=text),)
         )
         return json.loads(ask(teacher(), what, schema={"properties": {"accept": {}, "reason": {}}}).text)[
             "accept"

@@ -7,18 +7,19 @@ the seed, so learners need not know in advance which skills they will meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 from docendo.errors import UsageError
 from docendo.runtime.minds.draws import unit
-from docendo.scenarios.arithmetic import BASE_SLOTS, BUGS, CORRECT, rules_with
-from docendo.scenarios.model_spec import ExpertModel, ParrotModel, ProceduralModel, SkillModel
+from docendo.scenarios.arithmetic import BASE_SLOTS, BUGS, CORRECT, parse_problem, rules_with, solve
+from docendo.scenarios.item import Item
+from docendo.scenarios.model_spec import ExpertModel, ParrotModel, ProceduralModel, RecordedModel, SkillModel
 
-__all__ = ["MindModel", "describe_mind", "has_mastered", "new_mind", "rest"]
+__all__ = ["MindModel", "describe_mind", "has_mastered", "new_mind", "rest", "should_know"]
 
-MindModel = ProceduralModel | SkillModel | ExpertModel | ParrotModel
+MindModel = ProceduralModel | SkillModel | ExpertModel | ParrotModel | RecordedModel
 
 
 def new_mind(spec: MindModel, *, seed: int) -> dict[str, Any]:
@@ -116,3 +117,19 @@ def describe_mind(state: Mapping[str, Any], skills: Iterable[str] = ()) -> dict[
         met = {*state["skills"], *(s for s in skills if s not in known)}
         known |= {skill: has_mastered(state, skill) for skill in sorted(met)}
     return {"skills": known, "misconceptions": sorted(v for v in rules.values() if v != CORRECT)}
+
+
+def should_know(state: Mapping[str, Any] | None, misconceptions: Sequence[str], item: Item) -> bool | None:
+    """Whether a student should get `item` right: by its known mind, else by the bugs of its profile.
+
+    `None` where neither says: a mind of another kind, or misconceptions that say nothing about such items.
+    """
+    problem = parse_problem(item.question)
+    if problem is not None and (state is None or "rules" in state):
+        if state is None and not misconceptions:
+            return None
+        rules = rules_with(misconceptions) if state is None else state["rules"]
+        return str(solve(problem, rules).answer) == item.answer
+    if state is not None and "skills" in state:
+        return all(has_mastered(state, skill) for skill in item.skills or (f"item:{item.id}",))
+    return None

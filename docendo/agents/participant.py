@@ -93,9 +93,21 @@ def build_view(agent: Participant, act: Act, situation: Situation) -> View:
     if "budget" in allowed:
         shown["budget"] = situation.budget
     if "profile" in allowed:
-        shown["profile"] = agent.spec.profile
+        shown["profile"] = _profile(agent, item)
     shown["mind"] = agent.memory.mind  # always one's own, so no allow-list can widen it
     return View.model_construct(**{**_EMPTY, **shown})
+
+
+def _profile(agent: Participant, item: Item | None) -> str:
+    """Who this agent plays; a student of a recorded dialogue plays the one that got the item wrong there."""
+    parts = [agent.spec.profile]
+    if agent.role == "student" and item is not None:
+        parts.append(str(item.taxonomy.get("profile") or ""))
+        if wrong := item.taxonomy.get("wrong_solution"):
+            parts.append(
+                f"You have worked on this question before, and believe that you were right:\n{wrong}"
+            )
+    return "\n".join(filter(None, parts))
 
 
 def _timeless(message: Message) -> Message:

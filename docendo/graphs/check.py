@@ -173,7 +173,10 @@ def _way_problems(graph: GraphSpec, path: str) -> Iterator[Problem]:
 def _loop_problems(graph: GraphSpec, units: Collection[str], path: str) -> Iterator[Problem]:
     for loop in free_loops(graph, units):
         ring = " -> ".join((*loop, loop[0]))
-        wasted = sorted({unit for name in loop for unit in graph.nodes[name].spends if unit not in units})
+        wasted = sorted(
+            {unit for name in loop for unit in graph.nodes[name].spends if unit not in units},
+            key=lambda unit: (unit != "turns", unit),  # where turns are paid, every way round pays them
+        )
         if wasted:
             why = f"spends `{wasted[0]}`, which the budget does not limit"
             fix = f"Limit it: `budget: {{{wasted[0]}: 20}}`."

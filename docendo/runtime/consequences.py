@@ -7,7 +7,9 @@ rehearsal (`purpose: probe`), where the same state changes in a scratch copy, on
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from docendo.agents.act import Act, Performed
@@ -17,16 +19,27 @@ from docendo.agents.payload import (
     Belief,
     Decision,
     Diagnosis,
+    Exemplars,
     Explanation,
     Judgement,
     Move,
+    Payload,
     Remembered,
     Reply,
     Utterance,
     Verdict,
 )  # fmt: skip
 from docendo.agents.view import HELP, View
-from docendo.events import BeliefEvent, DecisionEvent, FlagEvent, GradeEvent, MemoryEvent, MessageEvent
+from docendo.errors import EpisodeFailure
+from docendo.events import (
+    BeliefEvent,
+    DecisionEvent,
+    ErrorEvent,
+    FlagEvent,
+    GradeEvent,
+    MemoryEvent,
+    MessageEvent,
+)
 from docendo.graphs.actor import Branch
 from docendo.memory.record import Evidence
 from docendo.messages import Message
@@ -36,7 +49,7 @@ from docendo.scenarios.grader import grade
 from docendo.scenarios.item import Item
 from docendo.scenarios.naming import where_named
 
-__all__ = ["follow", "note", "note_belief", "said"]
+__all__ = ["follow", "note", "note_belief", "note_failure", "said"]
 
 
 def note(
@@ -111,15 +124,26 @@ def follow(
             note(state, DecisionEvent, agent, act, turn, branch, **_decision(payload))
         case Utterance() if act.to == "critic":
             state.drafts[str(branch)] = Draft(act, view, done)
+        case _:
+            _keep(state, agent, act, payload, turn, branch)
+    if done.mind is not None and done.mind != agent.memory.mind:
+        state.remember(agent.name, branch, state.remembers(agent.name, branch).with_mind(done.mind))
+        note(state, MemoryEvent, agent, act, turn, branch, slot="mind", change=describe_mind(done.mind))
+
+
+def _keep(
+    state: EpisodeState, agent: Participant, act: Act, payload: Payload, turn: int, branch: Branch
+) -> None:
+    """The effect of what leads to nothing but a record or a memory."""
+    match payload:
+        case Exemplars():
+            state.revisions.append((branch.get("samples"), payload))
         case Judgement():
             _judge(state, agent, act, payload, turn, branch)
         case Remembered():
             _remember(state, agent, act, payload, turn, branch)
         case _:
             pass
-    if done.mind is not None and done.mind != agent.memory.mind:
-        state.remember(agent.name, branch, state.remembers(agent.name, branch).with_mind(done.mind))
-        note(state, MemoryEvent, agent, act, turn, branch, slot="mind", change=describe_mind(done.mind))
 
 
 def _decision(payload: Decision | Move | Verdict) -> dict[str, Any]:
@@ -166,6 +190,7 @@ def _grade(
         "reason": verdict.reason,
     }
     state.graded.append((str(branch), (agent.name, item.id)))
+    state.marks.append((agent.name, verdict.correct))
     if state.lab.kind == "refine" and agent.role == "student" and not verdict.correct:
         state.failures.append(_failure(agent, item, answer))
     state.latest[str(branch)]["grade"] = event
@@ -272,3 +297,23 @@ def _remember(
     elif payload.note is not None and memory.kind == "notes":
         state.remember(agent.name, branch, memory.add_note(payload.note))
         note(state, MemoryEvent, agent, act, turn, branch, slot="notes", change={"note": payload.note})
+
+
+def note_failure(
+    state: EpisodeState, failure: EpisodeFailure, turn: int, error: BaseException | None = None
+) -> str:
+    """Record why the episode failed; gives the kind of failure."""
+    detail = failure.suggestion
+    if error is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        detail = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+    state.recorder.add(
+        ErrorEvent,
+        turn=turn,
+        agent=failure.where.agent or "",
+        act=failure.where.act or "",
+        failure=failure.kind,
+        message=failure.message,
+        detail=detail,
+    )
+    return failure.kind

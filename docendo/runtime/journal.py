@@ -207,7 +207,7 @@ def _view_content(view: View) -> dict[str, Any]:
     The reader's name stays in: a simulated agent that keeps no state of mind has the one its name draws.
     """
     content = view.model_dump(mode="json")
-    for message in (*content["dialogue"], *content["own"]):
+    for message in content["messages"]:
         del message["usage"]
     return content
 

@@ -2,54 +2,49 @@
 
 Phases run in order. Inside a phase all episodes run at once (`order: parallel`), each on its own fork of
 the agents' memories, and what they added is merged in item order afterwards; or one after the other
-(`order: sequential`), each on what the one before left. A teach phase first lets its policy look at every
-item, ranks them, and then runs its graph with the choice made: how the budget is spent never depends on
-which episode happened to be faster.
+(`order: sequential`), each on what the one before left. A teach phase first lets its policy choose
+(`choosing`); a refine phase is a race of its own (`refinement`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from docendo.agents.participant import Participant, as_heard
-from docendo.agents.policy import POLICIES, Score, rank
 from docendo.agents.port import ModelPort
 from docendo.agents.prompt import PromptTemplate
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
-from docendo.events import ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
+from docendo.events import DecisionEvent, ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
-from docendo.graphs.help import help_node
 from docendo.memory.state import MemoryState, merge
+from docendo.runtime.choosing import choose
+from docendo.runtime.consequences import note_failure
 from docendo.runtime.episode import Episode
 from docendo.runtime.laboratory import EpisodeKey, Laboratory
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
 from docendo.runtime.minds.population import describe_mind, rest
 from docendo.runtime.observation import absorb
-from docendo.runtime.rehearsal import BEFORE, ItemRehearsal
+from docendo.runtime.refinement import Exam, refine
 from docendo.runtime.roster import make_roster, new_models, sampling_of
-from docendo.runtime.seed import derive_seed
+from docendo.runtime.seed import derive_seed, uniform
+from docendo.runtime.together import together
 from docendo.runtime.yoking import deranged, spoken_in
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
 from docendo.scenarios.items.exam import choose_exam
 from docendo.scenarios.items.rephrase import rephrased
-from docendo.scenarios.schema import Phase, PolicySpec, Scenario
+from docendo.scenarios.schema import Phase, Scenario
 from docendo.scenarios.taxonomy import TaxonomySpec, load_taxonomy
 
 __all__ = ["Finished", "Lesson", "LessonSetting"]
 
 SHARED_UNITS = ("interventions",)
 """Units whose limit holds for a whole phase; every other unit is limited per episode."""
-
-T = TypeVar("T")
 
 Assigned = Mapping[str, Sequence[Item]]
 """Student -> what it works on; `""` stands for all of them where a graph fans out over students."""
@@ -103,6 +98,8 @@ class Lesson:
             before = {name: agent.memory for name, agent in self.agents.items()}
             if phase.kind == "rest":
                 await self._rest(index, phase)
+            elif phase.kind == "refine":
+                await self._refine(index, phase)
             else:
                 await self._phase(index, phase)
             self._reset(before, "phase")
@@ -134,7 +131,7 @@ class Lesson:
                 await self._observe_anew(index, number)
             left = {s: [i for i in its if (i.id, s) not in done] for s, its in items.items()}
             episodes = self._episodes(index, phase, number, left, shared)
-            await self._choose(phase, episodes, shared, number)
+            await choose(phase, self.setting.graphs[phase.id], episodes, shared)
             done |= {
                 (e.key.item, e.key.student) for e in episodes if e.choice is not None and e.choice.chosen
             }
@@ -165,6 +162,12 @@ class Lesson:
             await self._run_all(phase, episodes)
             self.agents |= absorb(phase, episodes, keen)
 
+    async def _refine(self, index: int, phase: Phase) -> None:
+        """A teacher revises its exemplars; see `docendo.runtime.refinement`."""
+        teacher = next(a for a in self.agents.values() if a.role == "teacher")
+        bench = _LessonBench(self, index, phase)
+        self.agents[teacher.name] = await refine(bench, phase, teacher, self.agents)
+
     async def _rest(self, index: int, phase: Phase) -> None:
         """Time passes: minds forget."""
         for name, agent in self.agents.items():
@@ -190,7 +193,7 @@ class Lesson:
                 pool, phase.count or self._default_observations(), f"observe {phase.id}"
             )
         items = self.allotment.all(pool, "episodes")
-        items = items[: phase.count] if phase.count else items
+        items = items[: phase.count] if phase.count and phase.kind != "refine" else items
         return items if phase.rephrase is None else tuple(rephrased(items, phase.rephrase))
 
     def _exam(self, phase: Phase, item: Item) -> tuple[Item, ...]:
@@ -257,56 +260,13 @@ class Lesson:
             decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
         )
 
-    # --- choosing -----------------------------------------------------------------------------------------
-
-    async def _choose(self, phase: Phase, episodes: Sequence[Episode], shared: Ledger, number: int) -> None:
-        """Let the policy score every item, rank, and give each episode its choice."""
-        node = help_node(self.setting.graphs[phase.id], phase.params)
-        if phase.kind != "teach" or node is None:
-            return
-        spec = phase.policy or PolicySpec(kind="always")
-        policy = POLICIES.get(spec.kind)
-        budget = self._round_budget(phase, shared, number, len(episodes))
-        if budget == 0:  # nothing to choose, so nothing is asked
-            scores = [Score(None, {})] * len(episodes)
-        else:
-            scores = await _together(
-                self._score(policy.score, ItemRehearsal(e, spec, node, place), e, spec)
-                for place, e in enumerate(episodes)
-            )
-        for episode, score, choice in zip(
-            episodes, scores, rank([s.value for s in scores], budget, spec.order), strict=True
-        ):
-            episode.choice = choice
-            episode.reasons = score.reasons
-            episode.policy = spec.kind
-
-    def _round_budget(self, phase: Phase, shared: Ledger, number: int, n: int) -> int:
-        left = shared.remaining("interventions")
-        total = n if left is None else left
-        return total if phase.per_round is None else min(total, phase.per_round)
-
-    async def _score(
-        self,
-        score: Callable[[ItemRehearsal, PolicySpec], Awaitable[Score]],
-        rehearsal: ItemRehearsal,
-        episode: Episode,
-        spec: PolicySpec,
-    ) -> Score:
-        """One item's score; a failure is kept for the episode, and its item is not chosen."""
-        try:
-            return await score(rehearsal, spec)
-        except EpisodeFailure as failure:
-            _note_failure(episode, failure, BEFORE)
-            return Score(None, {"failure": failure.kind})
-
     # --- running ------------------------------------------------------------------------------------------
 
     async def _run_all(self, phase: Phase, episodes: Sequence[Episode]) -> None:
         first = self._ordinal
         self._ordinal += len(episodes)
         if phase.order == "parallel":
-            traces = await _together(self._run_one(first + i, phase, e) for i, e in enumerate(episodes))
+            traces = await together(self._run_one(first + i, phase, e) for i, e in enumerate(episodes))
         else:
             traces = []
             for i, episode in enumerate(episodes):
@@ -316,9 +276,11 @@ class Lesson:
                     self._merge([episode])
         self.traces.extend(traces)
 
-    async def _run_one(self, ordinal: int, phase: Phase, episode: Episode) -> EpisodeTrace:
+    async def _run_one(
+        self, ordinal: int, phase: Phase, episode: Episode, graph: CompiledGraph | None = None
+    ) -> EpisodeTrace:
         started = time.perf_counter()
-        graph = self.setting.graphs[phase.id]
+        graph = graph or self.setting.graphs[phase.id]
         failure = next((e.failure for e in episode.recorder.events if isinstance(e, ErrorEvent)), "")
         reason: StopReason = "failed"
         detail, turns = "", 0
@@ -330,11 +292,11 @@ class Lesson:
             except InfrastructureError:
                 raise
             except EpisodeFailure as error:
-                failure = _note_failure(episode, error, len(episode.spoken))
+                failure = note_failure(episode, error, len(episode.spoken))
             except DocendoError:
                 raise
             except Exception as error:  # a bug is one episode's failure, not the batch's
-                failure = _note_failure(
+                failure = note_failure(
                     episode, EpisodeFailure("crash", repr(error)), len(episode.spoken), error
                 )
         episode.recorder.add(
@@ -401,6 +363,53 @@ class Lesson:
                 self.agents[name] = agent.remembering(before[name])
 
 
+@dataclass
+class _LessonBench:
+    """Implements `docendo.runtime.refinement.Bench` with the episodes of a lesson."""
+
+    lesson: Lesson
+    index: int
+    phase: Phase
+
+    def draw(self, n: int | None, *purpose: object) -> tuple[Item, ...]:
+        """`n` of the phase's items by lot; all of them in order for `None`."""
+        setting = self.lesson.setting
+        items = self.lesson._items(self.phase, self.phase.pool)
+        seed = (setting.scenario.seed, setting.replicate, self.phase.id, *purpose)
+        return items if n is None else tuple(sorted(items, key=lambda i: uniform(*seed, i.id))[:n])
+
+    async def hold(self, exams: Sequence[Exam]) -> list[Episode | None]:
+        """Hold exams at once, each an episode; `None` for one that failed."""
+        lesson, phase = self.lesson, self.phase
+        first, lesson._ordinal = lesson._ordinal, lesson._ordinal + len(exams)
+        episodes = [self._episode(exam) for exam in exams]
+        traces = await together(
+            lesson._run_one(first + i, phase, episode, lesson.setting.graphs[f"{phase.id}/{exam.graph}"])
+            for i, (episode, exam) in enumerate(zip(episodes, exams, strict=True))
+        )
+        lesson.traces.extend(traces)
+        return [None if t.errored else e for t, e in zip(traces, episodes, strict=True)]
+
+    def _episode(self, exam: Exam) -> Episode:
+        return Episode(
+            lab=self.lesson._laboratory(self.phase, exam.items),
+            item=Item(id=exam.name, question="", kind="text", answer=""),
+            exam={i.id: i for i in exam.items},
+            agents=exam.agents,
+            shared=Ledger({}),
+            key=EpisodeKey(
+                index=self.index, phase=self.phase.id, round=exam.round, item=exam.name, student=""
+            ),
+            ledger=Ledger({}),
+        )
+
+    async def conclude(self, round_: int, decision: DecisionEvent, memory: MemoryEvent) -> None:
+        """Record which sets went on after a round."""
+        key = EpisodeKey(index=self.index, phase=self.phase.id, round=round_, item="selection", student="")
+        events = [decision, memory, StopEvent(n=2, reason="end")]
+        await self.lesson._finish(key, self.phase, events, "end", "", 0.0)
+
+
 def taxonomy_of(scenario: Scenario, phase: Phase) -> TaxonomySpec | None:
     """The taxonomy of the phase's moves: the scenario's own by name, or docendo's.
 
@@ -420,35 +429,3 @@ def _with_transcript(episode: Episode, name: str) -> MemoryState:
     return memory.add_transcript(
         m if m.sender == name else as_heard(m) for m in episode.heard() if m.readable_by(name)
     )
-
-
-def _note_failure(
-    episode: Episode, failure: EpisodeFailure, turn: int, error: BaseException | None = None
-) -> str:
-    """Record why the episode failed; gives the kind of failure."""
-    detail = failure.suggestion
-    if error is not None:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        detail = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
-    episode.recorder.add(
-        ErrorEvent,
-        turn=turn,
-        agent=failure.where.agent or "",
-        act=failure.where.act or "",
-        failure=failure.kind,
-        message=failure.message,
-        detail=detail,
-    )
-    return failure.kind
-
-
-async def _together(work: Iterable[Awaitable[T]]) -> list[T]:
-    """All results in order; the first exception cancels the rest and is raised."""
-    tasks = [asyncio.ensure_future(w) for w in work]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

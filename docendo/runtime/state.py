@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from docendo.agents.act import Act, Performed
 from docendo.agents.participant import Participant
+from docendo.agents.payload import Exemplars
 from docendo.agents.policy import Choice
 from docendo.agents.view import View
 from docendo.graphs.actor import ROOT, Branch
@@ -62,6 +63,10 @@ class EpisodeState:
     """Branch -> scope name -> the latest of its kind."""
     graded: list[tuple[str, tuple[str, str]]] = field(default_factory=list)
     """(branch, (student, item)) of every graded answer."""
+    marks: list[tuple[str, bool | None]] = field(default_factory=list)
+    """(agent, right?) of every graded answer, in order of arrival."""
+    revisions: list[tuple[str, Exemplars]] = field(default_factory=list)
+    """(sample, set) of every revised set of exemplars."""
     failures: list[Evidence] = field(default_factory=list)
     """`refine`: what students got wrong in this episode, for the teacher to read."""
     drafts: dict[str, Draft] = field(default_factory=dict)

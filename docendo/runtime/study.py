@@ -32,14 +32,15 @@ from docendo.scenarios.arithmetic import BUGS, parse_problem
 from docendo.scenarios.check import check_scenario
 from docendo.scenarios.control import CONTROLS
 from docendo.scenarios.expand import Condition
+from docendo.scenarios.fidelity import FIDELITY
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.pools import items_digest
 from docendo.scenarios.loader import LoadedScenario
 from docendo.scenarios.schema import AgentSpec, GraphSpec, Phase, Scenario
 
-__all__ = ["GRAPH_OF", "Setup", "Study", "graph_of", "known_names", "lesson_setting", "prepare"]
+__all__ = ["GRAPH_OF", "Setup", "Study", "graph_of", "graphs_of", "known_names", "lesson_setting", "prepare"]
 
-GRAPH_OF = {"test": "exam", "observe": "observation", "teach": "intervention"}
+GRAPH_OF = {"test": "exam", "observe": "observation", "teach": "intervention", "refine": "refinement"}
 """The library graph that a phase uses when it names none."""
 
 
@@ -141,6 +142,7 @@ def lesson_setting(setup: Setup, replicate: int, port: ModelPort, finished: Fini
         pools=setup.pools,
         templates=setup.templates,
         graphs=setup.graphs,
+        examines=setup.condition.control == FIDELITY,
         port=port,
         finished=finished,
     )
@@ -162,13 +164,23 @@ def graph_of(scenario: Scenario, phase: Phase) -> GraphSpec:
     return scenario.graphs[name] if name in scenario.graphs else load_library(name)
 
 
+def graphs_of(scenario: Scenario, phase: Phase) -> dict[str, GraphSpec]:
+    """The graphs that a phase runs, by the names under which a lesson looks for them."""
+    if phase.kind == "rest":
+        return {}
+    own = graph_of(scenario, phase)
+    if phase.kind != "refine":
+        return {phase.id: own}
+    return {f"{phase.id}/refinement": own, f"{phase.id}/teacher_score": load_library("teacher_score")}
+
+
 def _setup(condition: Condition, pools: Pools, world: str, base: Path) -> Setup:
     scenario = condition.scenario
     templates = {name: templates_of(name, spec, base) for name, spec in scenario.agents.items()}
     graphs = {
-        phase.id: compile_graph(graph_of(scenario, phase), limits=_limits(scenario, phase, pools))
+        name: compile_graph(graph, limits=_limits(scenario, phase, pools))
         for phase in scenario.plan
-        if phase.kind != "rest"
+        for name, graph in graphs_of(scenario, phase).items()
     }
     return Setup(
         condition=condition, scenario=scenario, pools=pools, templates=templates, graphs=graphs, world=world
@@ -177,7 +189,7 @@ def _setup(condition: Condition, pools: Pools, world: str, base: Path) -> Setup:
 
 def _limits(scenario: Scenario, phase: Phase, pools: Pools) -> dict[str, int]:
     """Unit -> limit, for the bound on a graph's length."""
-    n = len(pools.get(phase.pool, ())) or 1
+    n = max((len(pools.get(pool, ())) for pool in phase.pools), default=0) or 1
     return {u: amount_of(a, n) for u, a in scenario.budget.items()} if phase.kind == "teach" else {}
 
 
@@ -214,6 +226,7 @@ def _graph_problems(scenario: Scenario) -> Iterator[Problem]:
         graph = graph_of(scenario, phase)
         yield from check_graph(graph, units=units, acts=acts, path=path)
         yield from _axis_problems(phase, graph)
+        yield from _move_problems(phase, graph)
         if phase.kind == "teach":
             yield from _shared_unit_problems(scenario, phase, graph)
 
@@ -233,13 +246,31 @@ def _shared_unit_problems(scenario: Scenario, phase: Phase, graph: GraphSpec) ->
 def _axis_problems(phase: Phase, graph: GraphSpec) -> Iterator[Problem]:
     """A graph that fans out over samples or items needs a phase that says how many, or which."""
     axes = {axis for edge in graph.edges for axis in edge.each}
-    for axis, param, example in (("samples", "samples", "samples: 4"), ("items", "exam", "exam: POOL")):
-        if axis in axes and not phase.params.get(param):
+    wanted = [("samples", phase.samples, "samples: 4"), ("items", phase.exam, "exam: POOL")]
+    for axis, given, example in wanted[:1] if phase.kind == "refine" else wanted:
+        if axis in axes and given is None:
             yield Problem(
                 message=f"the graph of phase `{phase.id}` fans out over `{axis}`, and the phase names none",
-                suggestion=f"Add `params: {{{example}}}`.",
+                suggestion=f"Add `{example}` to the phase.",
                 where=Where(path=f"plan.{phase.id}"),
             )
+
+
+def _move_problems(phase: Phase, graph: GraphSpec) -> Iterator[Problem]:
+    """A graph whose teacher decides on moves needs a phase that says which there are, and conversely."""
+    chooses = any(node.do.endswith(".choose") for node in graph.nodes.values())
+    if chooses and phase.moves is None:
+        yield Problem(
+            message=f"in the graph of phase `{phase.id}` a teacher chooses moves, and the phase names none",
+            suggestion="Add `moves: mathdial` to the phase.",
+            where=Where(path=f"plan.{phase.id}"),
+        )
+    if phase.moves is not None and not chooses:
+        yield Problem(
+            message=f"phase `{phase.id}` has `moves`, and nobody chooses any in its graph",
+            suggestion="Use a graph of dialogues: `graph: tutoring` or `graph: dialogue`.",
+            where=Where(path=f"plan.{phase.id}.moves"),
+        )
 
 
 def _follows_decision(graph: GraphSpec) -> bool:
@@ -250,14 +281,15 @@ def _needs_problems(scenario: Scenario, pools: Pools, backends: Mapping[str, Bac
     for phase in scenario.plan:
         if phase.kind == "rest":
             continue
+        for pool in phase.pools:
+            if not pools.get(pool):
+                yield Problem(
+                    message=f"pool `{pool}` has no items",
+                    where=Where(path=f"plan.{phase.id}.{'forms' if phase.forms else 'items'}"),
+                    suggestion=f"Give it a size: `items.{pool}: 20`." if pool in ("train", "test") else "",
+                )
         pool = phase.pool
-        if not pools.get(pool):
-            yield Problem(
-                message=f"pool `{pool}` has no items",
-                where=Where(path=f"plan.{phase.id}.items"),
-                suggestion=f"Give it a size: `items.{pool}: 20`." if pool in ("train", "test") else "",
-            )
-        yield from _hypothesis_problems(scenario, phase, pools.get(phase.pool, ()))
+        yield from _hypothesis_problems(scenario, phase, pools.get(pool, ()))
         if phase.kind == "teach" and phase.policy is not None:
             policy = POLICIES.get(phase.policy.kind)
             yield from _policy_problems(scenario, phase, policy, pools.get(pool, ()), backends)

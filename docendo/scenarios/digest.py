@@ -29,6 +29,7 @@ _AROUND = frozenset(
         "baseline",
         "measures",
         "fail_on_error",
+        "fidelity",
     }
 )
 """Parts of a scenario that do not decide what happens in one condition."""

@@ -1,4 +1,4 @@
-"""From one scenario to its conditions: the points of the matrix, then the controls.
+"""From a scenario to its conditions: the points of the matrix, the controls, the check of the students.
 
 A control is the scenario as its body stands (the matrix not applied), changed, and crossed only with the
 axes that it names in `over`. Points that come to the same scenario are one condition.
@@ -14,6 +14,7 @@ from docendo.errors import Problem, ScenarioError
 from docendo.scenarios.check import find_problems
 from docendo.scenarios.control import CONTROLS
 from docendo.scenarios.digest import condition_id
+from docendo.scenarios.fidelity import FIDELITY, fidelity_plan
 from docendo.scenarios.loaded import LoadedScenario
 from docendo.scenarios.matrix import Point, axes_of, points_of
 from docendo.scenarios.mistakes import place_in
@@ -71,6 +72,8 @@ def _all(loaded: LoadedScenario, body: dict[str, Any], matrix: dict[str, Any]) -
         yield _condition(loaded, body, point, None)
     for spec in loaded.scenario.controls:
         yield from _controlled(loaded, body, matrix, spec)
+    if (check := fidelity_plan(body)) is not None:
+        yield _condition(loaded, check, {}, FIDELITY)
 
 
 def _controlled(

@@ -70,7 +70,8 @@ def test_every_artefact_has_its_colour(tmp_path: Path) -> None:
     )
     full = view(
         "Q", gold=Gold(answer="G"), messages=(
-            Message(sender="student", kind="attempt", text="O"), Message(sender="teacher", kind="hint", text="D")
+            Message(sender="student", kind="attempt", text="O"),
+            Message(sender="teacher", kind="hint", text="D"),
         ), notes=("N",),
         demonstrations=(Demonstration(item="x", question="q", answer="A"),),
         evidence=(Evidence(item="x", question="q", correct_answer="1", student="s", student_answer="E"),),

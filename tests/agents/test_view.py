@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docendo.agents.act import ACTS
+from docendo.agents.moves import Menu
 from docendo.agents.participant import Participant, Situation, build_view
 from docendo.agents.view import ARTEFACTS
 from docendo.memory.record import Demonstration, Evidence
@@ -43,6 +44,7 @@ SITUATION = Situation(
     messages=MESSAGES,
     budget={"BUDGET-unit": 3},
     belief={"x": "BELIEF-x"},
+    moves=Menu(slots={"move": {"MOVES-label": "what it means"}}),
     evidence=(
         Evidence(item="j", question="EVIDENCE-q", correct_answer="1", student="s", student_answer="2"),
     ),
@@ -55,6 +57,7 @@ MARKS = {
     "memory": "MEMORY-note",
     "evidence": "EVIDENCE-q",
     "belief": "BELIEF-x",
+    "moves": "MOVES-label",
     "budget": "BUDGET-unit",
     "profile": "PROFILE-me",
 }

@@ -4,29 +4,42 @@ from typing import Any
 
 import pytest
 
+import docendo.agents  # noqa: F401
+from docendo.agents.act import acts_of
 from docendo.errors import UnknownNameError
 from docendo.graphs.actor import Outcome
 from docendo.graphs.check import check_graph
 from docendo.graphs.library import library_names, load_library
 from docendo.graphs.mermaid import to_mermaid
 
-ACTS = {
-    "teacher": {"decide", "demonstrate", "explain", "quote"},
-    "student": {"explain", "reflect", "remember", "solve"},
-}
+ACTS = {role: set(acts_of(role)) for role in ("teacher", "student", "critic", "diagnostician")}  # type: ignore[arg-type]
+LOOPS = {"dialogue": ("turns",), "tutoring": ("turns", "vetoes")}
+"""Graphs that go round for as long as the budget of these units lasts."""
 
 
 def test_the_names() -> None:
-    assert library_names() == ("demonstration", "exam", "intervention", "observation", "reflection")
+    assert library_names() == (
+        "demonstration", "dialogue", "exam", "intervention", "learning_by_teaching", "observation",
+        "pressure", "refinement", "reflection", "teacher_exam", "teacher_score", "tutoring",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", library_names())
 def test_every_library_graph_is_valid_with_any_budget(name: str) -> None:
     graph = load_library(name)
-    assert check_graph(graph, units=(), acts=ACTS) == []
-    assert check_graph(graph, units=("interventions",), acts=ACTS) == []
+    loops = LOOPS.get(name, ())
+    assert check_graph(graph, units=loops, acts=ACTS) == []
+    assert check_graph(graph, units=("interventions", *loops), acts=ACTS) == []
     assert graph.description.endswith(".")
     assert to_mermaid(graph).startswith("flowchart TD\n")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_dialogue_without_a_limit_is_refused(name: str) -> None:
+    for unit in LOOPS[name]:
+        others = [u for u in LOOPS[name] if u != unit]
+        (problem,) = check_graph(load_library(name), units=others, acts=ACTS)
+        assert f"spends `{unit}`, which the budget does not limit" in problem.message
 
 
 def test_an_unknown_graph_is_answered_with_a_guess() -> None:

@@ -214,8 +214,8 @@ def test_the_seed_leaves_the_key_of_greedy_calls_on_deterministic_backends_only(
         {"belief": {"p": 0.5}},
         {"budget": {"hints": 1}},
         {"profile": "shy"},
-        {"dialogue": (Message(sender="t", kind="hint", text="look"),)},
-        {"own": (Message(sender="s", kind="attempt", text="4"),)},
+        {"messages": (Message(sender="t", kind="hint", text="look"),)},
+        {"messages": (Message(sender="student-1", kind="attempt", text="4"),)},
     ],
 )
 def test_the_view_is_in_the_key_of_backends_that_read_it(change: dict[str, Any]) -> None:
@@ -227,7 +227,7 @@ def test_the_view_is_in_the_key_of_backends_that_read_it(change: dict[str, Any])
 def test_tokens_that_messages_cost_are_not_information() -> None:
     def seen(tokens: int) -> GenerateRequest:
         message = Message(sender="t", kind="hint", text="look", usage=Usage(prompt_tokens=tokens))
-        return ask(view=VIEW.model_copy(update={"dialogue": (message,), "own": (message,)}))
+        return ask(view=VIEW.model_copy(update={"messages": (message,)}))
 
     assert key(seen(3), READER) == key(seen(5), READER)
 
@@ -765,7 +765,7 @@ def scripted(tmp_path: Path, *lines: str, **fields: Any) -> ScriptedBackend:
 
 def own(n: int) -> View:
     said = tuple(Message(sender="student-1", kind="attempt", text="x", turn=i) for i in range(n))
-    return VIEW.model_copy(update={"own": said})
+    return VIEW.model_copy(update={"messages": said})
 
 
 def test_replies_come_in_turn_whatever_the_order_of_asking() -> None:

@@ -136,7 +136,10 @@ def view_sights(requests: list[GenerateRequest]) -> Iterator[Sight]:
     """Canaries in the typed views, which simulated minds read."""
     for request in requests:
         view = request.view
-        for part, value in view.model_dump(mode="json").items():
+        parts = view.model_dump(mode="json", exclude={"messages"})
+        for side in ("dialogue", "own"):
+            parts[side] = [m.model_dump(mode="json") for m in getattr(view, side)]
+        for part, value in parts.items():
             for kind, name in CANARY.findall(orjson.dumps(value).decode()):
                 item = view.item.id if view.item else ""
                 yield Sight(kind, name, f"{view.role}.{view.act}", view.agent, item, part)

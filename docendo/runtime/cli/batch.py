@@ -17,6 +17,7 @@ from docendo.runtime.store.store import DEFAULT_URL, open_store
 
 if TYPE_CHECKING:
     from docendo.runtime.store import Store
+    from docendo.runtime.store.records import LessonKey
     from docendo.runtime.study import Study
     from docendo.scenarios.loader import LoadedScenario
 
@@ -92,10 +93,10 @@ def _issue(loaded: LoadedScenario, store: Store, how: _How) -> tuple[int, dict[s
 
 def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
     """Run what is left of a scenario."""
-    from docendo.runtime.cli.progress import RunProgress
-    from docendo.runtime.runner import begin, run_study, todo
-    from docendo.runtime.shards import run_sharded, shards_for
+    from docendo.runtime.gate import check_gate, fidelity_figures
+    from docendo.runtime.runner import begin, todo
     from docendo.runtime.study import prepare
+    from docendo.scenarios.fidelity import FIDELITY
 
     study = prepare(loaded)
     begin(study, store)
@@ -103,13 +104,12 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
     skipped = len(study.setups) * study.scenario.replicates - len(lessons)
     if skipped and lessons:
         how.output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
-    shards = shards_for(study, lessons, how.processes, how.url)
-    common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}
-    with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as progress:
-        if len(shards) > 1:
-            run_sharded(study, store, shards, url=how.url, progress=progress, **common)
-        else:
-            asyncio.run(run_study(study, store, lessons=lessons, progress=progress, **common))
+    check = next((s.condition.id for s in study.setups if s.condition.control == FIDELITY), None)
+    first = [key for key in lessons if key.condition == check]
+    _hold(study, store, first, how)
+    if check is not None and loaded.scenario.fidelity is not None:
+        check_gate(fidelity_figures(store, study.run_id, check, loaded.scenario.fidelity))
+    _hold(study, store, [key for key in lessons if key.condition != check], how)
     if store.call_conflicts:
         how.output.note(
             f"{len(store.call_conflicts)} calls were answered differently by another process at the time. "
@@ -117,6 +117,23 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
             "yellow",
         )
     store.finish_run(study.run_id)
+
+
+def _hold(study: Study, store: Store, lessons: list[LessonKey], how: _How) -> None:
+    """Hold some lessons, over as many processes as pay."""
+    from docendo.runtime.cli.progress import RunProgress
+    from docendo.runtime.runner import run_study
+    from docendo.runtime.shards import run_sharded, shards_for
+
+    if not lessons:
+        return
+    shards = shards_for(study, lessons, how.processes, how.url)
+    common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}
+    with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as progress:
+        if len(shards) > 1:
+            run_sharded(study, store, shards, url=how.url, progress=progress, **common)
+        else:
+            asyncio.run(run_study(study, store, lessons=lessons, progress=progress, **common))
 
 
 def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> tuple[int, dict[str, object]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from docendo.errors import UnknownNameError
+from docendo.runtime.gate import fidelity_figures
 from docendo.runtime.measures.measure import MEASURES, Measure
 from docendo.runtime.measures.statistics import Key, Sample
 from docendo.runtime.measures.verdict import Verdict
@@ -15,6 +16,7 @@ from docendo.runtime.report.model import (
     ConditionReport,
     Counts,
     Curve,
+    FidelityFigure,
     MeasureFacts,
     Report,
     RunFacts,
@@ -22,6 +24,8 @@ from docendo.runtime.report.model import (
 )
 from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import LessonRecord, ObservationRow, RunRecord
+from docendo.scenarios.fidelity import FIDELITY
+from docendo.scenarios.schema import FidelitySpec
 
 __all__ = ["build_report", "measure_called", "measures_of", "samples_of"]
 
@@ -47,7 +51,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
         StoreError: The store cannot be read.
     """
     record = store.run(run)
-    arms = arms_of(store.conditions(record.id))
+    arms = [arm for arm in arms_of(store.conditions(record.id)) if arm.control != FIDELITY]
     names = measures_of(store, record, measures)
     digest = store.run_digest(record.id)
     against = baselines(arms, record.scenario.get("baseline"))
@@ -80,6 +84,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
         conditions=[_condition(arm, counts[arm.id], analysed) for arm in arms],
         curves=curves,
         findings=_findings(names[0], analysed[names[0]]) if names else [],
+        fidelity=_fidelity(store, record),
         warnings=_warnings(record, arms, counts, names, against, base),
     )
 
@@ -179,6 +184,21 @@ def _without_failed(units: set[Unit], store: StoreReader, run_id: str, condition
         if e.outcome == "failed"
     }
     return {unit for unit in units if unit not in failed and (*unit[:4], "") not in failed}
+
+
+def _fidelity(store: StoreReader, record: RunRecord) -> list[FidelityFigure]:
+    """The check of the students, where the scenario asked for one."""
+    spec = record.scenario.get("fidelity")
+    check = next((c.id for c in store.conditions(record.id) if c.control == FIDELITY), None)
+    if spec is None or check is None:
+        return []
+    figures = fidelity_figures(store, record.id, check, FidelitySpec.model_validate(spec))
+    return [
+        FidelityFigure(
+            measure=f.measure, mean=f.mean, n=f.n, limit=f.limit, at_least=f.at_least, holds=f.holds
+        )
+        for f in figures
+    ]
 
 
 def _facts(measure: Measure) -> MeasureFacts:

@@ -14,8 +14,8 @@ from docendo.runtime.measures.measure import Better, Scale
 from docendo.runtime.measures.verdict import Conclusion
 
 __all__ = [
-    "ConditionReport", "Counts", "Curve", "Interval", "MeasureFacts", "Measured", "Number", "Paired", "Point",
-    "Report", "RunFacts", "label_of",
+    "ConditionReport", "Counts", "Curve", "FidelityFigure", "Interval", "MeasureFacts", "Measured", "Number",
+    "Paired", "Point", "Report", "RunFacts", "label_of",
 ]  # fmt: skip
 
 Number = Annotated[float, AfterValidator(lambda value: round(value, 6) + 0.0)]
@@ -121,6 +121,19 @@ class Curve(_Part):
     """Area under the curve by trapezoids, divided by the axis's length: the mean height."""
 
 
+class FidelityFigure(_Part):
+    """One figure of the check of the students, before anybody taught them."""
+
+    measure: str
+    mean: Number | None
+    n: int
+    """Answers behind it."""
+    limit: Number | None
+    """What the scenario asks for; `None` where it asks for nothing."""
+    at_least: bool
+    holds: bool
+
+
 class MeasureFacts(_Part):
     """What a measure is."""
 
@@ -151,6 +164,7 @@ class Report(_Part):
     measures: dict[str, MeasureFacts]
     conditions: list[ConditionReport]
     curves: list[Curve]
+    fidelity: list[FidelityFigure] = Field(default_factory=list)
     findings: list[str]
     warnings: list[str]
 

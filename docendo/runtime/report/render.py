@@ -117,6 +117,8 @@ def _grids(report: Report) -> Iterable[Grid]:
         yield from _listed(report, ordinary, "Conditions")
     if controls:
         yield from _listed(report, controls, "Controls", dim=True)
+    if report.fidelity:
+        yield _checked(report)
 
 
 def _complete(conditions: Sequence[ConditionReport], axes: Sequence[Axis]) -> bool:
@@ -144,6 +146,18 @@ def _pivot(
         tuple(rows),
         note=f"{goal}; 95 % intervals by item and student; AUC over the axis scaled to length 1",
     )
+
+
+def _checked(report: Report) -> Grid:
+    """The students' check, and whether it was passed."""
+    rows = []
+    for figure in report.fidelity:
+        side = "at least" if figure.at_least else "at most"
+        limit = "-" if figure.limit is None else f"{side} {figure.limit:g}"
+        mean = "missing" if figure.mean is None else number(figure.mean, 2)
+        rows.append((figure.measure, mean, str(figure.n), limit, "yes" if figure.holds else "NO"))
+    header = ("figure", "mean", "answers", "limit", "holds")
+    return Grid("Students before teaching", header, tuple(rows), note="over all replicates")
 
 
 def _counted(conditions: Sequence[ConditionReport]) -> Grid:

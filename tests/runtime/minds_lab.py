@@ -84,6 +84,10 @@ def view(
     )
 
 
+def say(sender: str, kind: Any, text: str, act: str = "") -> Message:
+    return Message(sender=sender, kind=kind, text=text, act=act)
+
+
 def ask(
     backend: SimulatedBackend, what: View, *, seed: int = 0, temperature: float = 1.0, **rest: Any
 ) -> GenerateReply:

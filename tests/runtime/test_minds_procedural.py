@@ -113,7 +113,7 @@ def test_worked_examples_apply_to_the_call_only():
 def test_own_messages_are_not_read_as_help():
     student, mind = learner("smaller_from_larger")
     what = view(ITEM, mind=mind, help=[worked_text(ITEM)])
-    own = tuple(m.model_copy(update={"sender": "student"}) for m in what.dialogue)
+    own = tuple(m.model_copy(update={"sender": "student"}) for m in what.messages)
     assert answer_in(ask(student, what.model_copy(update={"messages": own}))) == "446"
 
 

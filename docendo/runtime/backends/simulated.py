@@ -43,7 +43,7 @@ from docendo.scenarios.model_spec import ExpertModel, ProceduralModel, SkillMode
 
 __all__ = ["MINDS_VERSION", "SimulatedBackend"]
 
-MINDS_VERSION = 1
+MINDS_VERSION = 2
 """Raised with every change to what minds answer: it makes recorded answers of older minds another model's."""
 
 _FLOOR = 1e-6

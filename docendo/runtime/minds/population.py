@@ -35,7 +35,9 @@ def new_mind(spec: MindModel, *, seed: int) -> dict[str, Any]:
     """
     state: dict[str, Any] = {"kind": spec.mind, "seed": seed}
     if isinstance(spec, ProceduralModel):
-        return state | {"rules": _without_base(rules_with(_draw_bugs(spec, seed)))}
+        rules = _without_base(rules_with(_draw_bugs(spec, seed)))
+        forgets = {"forget": spec.forget, "rests": 0, "first": rules} if spec.forget else {}
+        return state | {"rules": rules, **forgets}
     if isinstance(spec, SkillModel):
         prior = spec.mastery if isinstance(spec.mastery, float | int) else dict(spec.mastery)
         return state | {"prior": prior, "forget": spec.forget, "rests": 0, "skills": {}}
@@ -95,15 +97,20 @@ def _keeps(state: Mapping[str, Any], skill: str, rest_number: int) -> bool:
 
 
 def rest(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state after a rest phase: every mastered skill is lost with chance `forget`.
+    """The state after a rest phase: with chance `forget` each, what was learnt or mastered is lost.
 
-    Only the skill mind forgets; rules, once replaced, stay.
+    A skill mind no longer masters the skill; a rule gives way to the one that the learner began with.
     """
     if not state.get("forget"):
         return dict(state)
     n = state["rests"]
-    kept = {s: bool(known) and _keeps(state, s, n) for s, known in state["skills"].items()}
-    return {**state, "skills": kept, "rests": n + 1}
+    after = {**state, "rests": n + 1}
+    if "skills" in state:
+        after["skills"] = {s: bool(known) and _keeps(state, s, n) for s, known in state["skills"].items()}
+    if "first" in state:
+        first = state["first"]
+        after["rules"] = {s: v if _keeps(state, s, n) else first[s] for s, v in state["rules"].items()}
+    return after
 
 
 def describe_mind(state: Mapping[str, Any], skills: Iterable[str] = ()) -> dict[str, Any]:

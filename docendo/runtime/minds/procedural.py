@@ -5,8 +5,9 @@ It works an item step by step and answers what its rules give; a `slip` puts one
 replaces that rule with probability `comprehension`, a stable draw per learner, slot and text. So a text
 teaches what it shows and nothing else: the right rule, a wrong one, or none. It never copies an answer.
 
-What help taught is a change of mind (`Completion.mind`), which lasts as long as the agent's memory does.
-Worked examples in memory are read anew at each call, and change nothing that lasts.
+What help taught is a change of mind (`Completion.mind`), which lasts as long as the agent's memory does, and
+as long as no rest phase undoes it (`population.rest`). Worked examples in memory are read anew at each call,
+and change nothing that lasts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from docendo.agents.view import View
 from docendo.runtime.minds.draws import unit
 from docendo.runtime.minds.mind import ActOfMind, Attempt, MindFault, Said, item_of, wrap_up
 from docendo.runtime.minds.reading import problem_of, shown_to
+from docendo.runtime.minds.replying import replied
 from docendo.scenarios.arithmetic import Problem, Solution, solve
 from docendo.scenarios.model_spec import ProceduralModel
 from docendo.scenarios.worked_steps import ReadStep, render_steps
@@ -59,7 +61,9 @@ class ProceduralMind:
         self.spec = spec
         self.acts: dict[str, ActOfMind] = {
             "solve": self.solve,
+            "sit": self.solve,
             "explain": self.solve,
+            "reply": self.reply,
             "reflect": self.reflect,
             "read": self.read,
             "study": self.read,
@@ -67,6 +71,24 @@ class ProceduralMind:
 
     def solve(self, view: View, room: int) -> Attempt:
         """Read the help and the worked examples, then work the item under the rules that result."""
+        solution, steps, changed = self._work(view)
+
+        def say(answer: str) -> Said:
+            text = wrap_up(steps + "\n", answer)
+            return Said(text=text, data={"answer": answer, "explanation": steps}, mind=changed)
+
+        return Attempt(answers=_with_slips(solution, self.spec.slip), say=say)
+
+    def reply(self, view: View, room: int) -> Attempt:
+        """The same in a dialogue, where the steps are said to those who ask."""
+        solution, steps, changed = self._work(view)
+        return Attempt(
+            answers=_with_slips(solution, self.spec.slip),
+            say=lambda answer: replied(view, answer, steps, changed),
+        )
+
+    def _work(self, view: View) -> tuple[Solution, str, dict[str, Any] | None]:
+        """The solution, its steps in words, and the state of mind after the help where that changed it."""
         problem = problem_in(view, self.name)
         state, after = self._after_help(view, problem)
         rules = after
@@ -75,13 +97,7 @@ class ProceduralMind:
             shown = shown_to(example.explanation, other) if other else ()
             rules = self._read(state["seed"], rules, shown, example.explanation)
         solution, steps = worked(problem, tuple(sorted(rules.items())))
-        changed = {**state, "rules": dict(after)} if after != state["rules"] else None
-
-        def say(answer: str) -> Said:
-            text = wrap_up(steps + "\n", answer)
-            return Said(text=text, data={"answer": answer, "explanation": steps}, mind=changed)
-
-        return Attempt(answers=_with_slips(solution, self.spec.slip), say=say)
+        return solution, steps, {**state, "rules": dict(after)} if after != state["rules"] else None
 
     def read(self, view: View, room: int) -> Said:
         """Read what was said, and acknowledge it."""

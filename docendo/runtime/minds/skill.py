@@ -21,6 +21,7 @@ from docendo.agents.view import View
 from docendo.runtime.minds.draws import unit
 from docendo.runtime.minds.mind import ActOfMind, Attempt, Said, item_of, wrap_up
 from docendo.runtime.minds.population import has_mastered
+from docendo.runtime.minds.replying import replied
 from docendo.runtime.minds.world import Reading, World, chance_level
 from docendo.scenarios.item import Item
 from docendo.scenarios.model_spec import SkillModel
@@ -43,7 +44,9 @@ class SkillMind:
         self.world = world
         self.acts: dict[str, ActOfMind] = {
             "solve": self.solve,
+            "sit": self.solve,
             "explain": self.solve,
+            "reply": self.reply,
             "reflect": self.read,
             "read": self.read,
             "study": self.read,
@@ -51,6 +54,23 @@ class SkillMind:
 
     def solve(self, view: View, room: int) -> Attempt:
         """Read the help, recall the worked examples, then answer."""
+        answers, followed, changed = self._think(view)
+
+        def say(answer: str) -> Said:
+            why = _why(answer, followed)
+            return Said(text=wrap_up(why, answer), data={"answer": answer, "explanation": why}, mind=changed)
+
+        return Attempt(answers=answers, say=say)
+
+    def reply(self, view: View, room: int) -> Attempt:
+        """The same in a dialogue; to those who ask it says whether it follows what it was told."""
+        answers, followed, changed = self._think(view)
+        return Attempt(
+            answers=answers, say=lambda answer: replied(view, answer, _why(answer, followed), changed)
+        )
+
+    def _think(self, view: View) -> tuple[dict[str, float], str | None, dict[str, Any] | None]:
+        """Answers, the conclusion that was taken over, and the state of mind where the help changed it."""
         item = self.world.item(item_of(view, self.name))
         state, after, followed = self._after_help(view, item)
         known = after
@@ -60,14 +80,7 @@ class SkillMind:
                 text = f"{example.explanation} So the answer is {example.answer}."
                 if self._follows(state, theirs, text):
                     known = self._taught(known, theirs, self.world.read(text, theirs), text)
-        changed = after if after is not state else None
-
-        def say(answer: str) -> Said:
-            # Neutral words: a learner that named its skills would give its mind away.
-            why = "As it was explained to me." if followed == answer else "As far as I can tell."
-            return Said(text=wrap_up(why, answer), data={"answer": answer, "explanation": why}, mind=changed)
-
-        return Attempt(answers=self._answers(known, item, followed), say=say)
+        return self._answers(known, item, followed), followed, after if after is not state else None
 
     def read(self, view: View, room: int) -> Said:
         """Read what was said, and acknowledge it."""
@@ -119,3 +132,8 @@ class SkillMind:
             return {answer: 1.0}
         spread = {answer: p} | {other: (1 - p) / len(others) for other in others}
         return self.world.shuffled(spread, item, seed)
+
+
+def _why(answer: str, followed: str | None) -> str:
+    """Neutral words: a learner that named its skills would give its mind away."""
+    return "As it was explained to me." if followed == answer else "As far as I can tell."

@@ -25,13 +25,13 @@ MEASURES = ("accuracy", "rectified", "broken", "calibration", "interventions")
 
 
 def grade(item: str, correct: bool | None, attempt: int = 0, **fields: Any) -> GradeEvent:
-    fields = {"turn": 2 * attempt, "helped": attempt > 0, "answer": "1", "agent": STUDENT, **fields}
-    return GradeEvent(item=item, student=STUDENT, correct=correct, attempt=attempt, **fields)
+    about = {"turn": 2 * attempt, "helped": attempt > 0, "answer": "1", "agent": STUDENT, "student": STUDENT}
+    return GradeEvent(item=item, correct=correct, attempt=attempt, **(about | fields))
 
 
 def belief(item: str, p: float | None, *, helped: bool = False, **fields: Any) -> BeliefEvent:
-    fields = {"turn": -1, "n": int(helped), **fields}
-    return BeliefEvent(agent="teacher", student=STUDENT, item=item, p_correct=p, given_help=helped, **fields)
+    about = {"turn": -1, "n": int(helped), "agent": "teacher", "student": STUDENT}
+    return BeliefEvent(item=item, p_correct=p, given_help=helped, **(about | fields))
 
 
 def episode(item: str, *events: Event, kind: str = "teach", phase: str = "", **fields: Any) -> EpisodeTrace:
@@ -52,6 +52,11 @@ def lesson(*episodes: EpisodeTrace, condition: str = "c", replicate: int = 0) ->
 
 def values(trace: LessonTrace, measure: str) -> list[float | None]:
     return [o.value for o in observe_lesson(trace, [measure])]
+
+
+def mean(found: Iterable[float | None]) -> float:
+    there = [v for v in found if v is not None]
+    return sum(there) / len(there)
 
 
 def spoken(item: str, text: str, turn: int, **fields: Any) -> MessageEvent:

@@ -1,22 +1,17 @@
 from collections import Counter
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from docendo.errors import UnknownNameError
-from docendo.events import MessageEvent
+from docendo.events import GradeEvent, MessageEvent
 from docendo.messages import Message
 from docendo.runtime.measures import MEASURES, observe_lesson
-from docendo.runtime.measures.beliefs import expected_calibration_error, same_answer
-from tests.runtime.recorded_run import belief, episode, grade, helped_episode, lesson, spoken, values
+from tests.runtime.recorded_run import episode, grade, helped_episode, lesson, mean, spoken, values
 
 outcomes = st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.booleans())), min_size=1, max_size=20)
-
-
-def mean(found: list[float | None]) -> float:
-    there = [v for v in found if v is not None]
-    return sum(there) / len(there)
 
 
 def test_judge_failure_is_missing_and_never_a_score() -> None:
@@ -99,127 +94,47 @@ def test_explanation_tokens_are_missing_where_the_engine_counted_none() -> None:
     assert values(trace, "explanation_tokens") == [7.0, 0.0, None]
 
 
-# --- beliefs --------------------------------------------------------------------------------------------
+# --- roles ----------------------------------------------------------------------------------------------
 
 
-def predicted(p: list[float], correct: list[bool]) -> list[float | None]:
-    rows = enumerate(zip(p, correct, strict=True))
-    trace = lesson(*(episode(f"i{i}", belief(f"i{i}", q), grade(f"i{i}", ok)) for i, (q, ok) in rows))
-    return values(trace, "calibration")
+def teachers(item: str, correct: bool | None, **fields: Any) -> GradeEvent:
+    return grade(item, correct, agent="teacher", student="teacher", role="teacher", **fields)
 
 
-def test_constant_prior_scores_exactly_the_base_rate_brier_and_the_oracle_scores_0() -> None:
-    for right, n in ((4, 16), (3, 8), (16, 32)):
-        correct = [i < right for i in range(n)]
-        rate = right / n
-        assert mean(predicted([rate] * n, correct)) == rate * (1 - rate)
-        assert set(predicted([float(ok) for ok in correct], correct)) == {0.0}
-
-
-@settings(max_examples=50)
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.floats(0, 1))
-def test_no_constant_belief_beats_the_base_rate(correct: list[bool], p: float) -> None:
-    rate = sum(correct) / len(correct)
-    best = mean(predicted([rate] * len(correct), correct))
-    assert best == pytest.approx(rate * (1 - rate), abs=1e-12)
-    assert mean(predicted([p] * len(correct), correct)) >= best - 1e-12
-
-
-def test_beliefs_with_and_without_help_are_held_against_their_own_answers() -> None:
-    trace = lesson(
-        episode("a", belief("a", 0.0), belief("a", 1.0, helped=True), grade("a", False), grade("a", True, 1)),
-        episode("b", belief("b", 0.0), belief("b", 1.0, helped=True), grade("b", False)),
+def test_answers_of_teachers_are_not_answers_of_students() -> None:
+    sat = lesson(
+        episode("a", teachers("a", True), kind="test"),
+        episode("b", teachers("b", None, reason="no gold"), kind="test"),
+        episode("c", kind="test", outcome="failed", failure="timeout"),
     )
-    assert values(trace, "calibration") == [0.0, 0.0, 0.0]
+    assert values(sat, "teacher_accuracy") == [1.0, None, None]
+    assert {o.student for o in observe_lesson(sat, ["teacher_accuracy"])} == {"teacher", ""}
+    for name in ("accuracy", "pre_accuracy", "test_accuracy", "rectified", "broken"):
+        assert values(sat, name) == []
+    assert values(lesson(episode("a", grade("a", True), kind="test")), "teacher_accuracy") == []
 
 
-def test_belief_about_a_later_exam_finds_its_answer_there() -> None:
-    trace = lesson(
-        episode("", belief("x", 0.25, turn=3), kind="teach"),
-        episode("x", grade("x", True), kind="test"),
+def test_samples_of_a_teacher_are_no_test_of_it() -> None:
+    taught = episode(
+        "a", teachers("a", True, branch="samples=1"), grade("x", False, branch="samples=1/items=x")
     )
-    found = observe_lesson(trace, ["calibration"])
-    assert [(o.phase, o.value) for o in found] == [("test", 0.5625)]
+    assert values(lesson(taught), "teacher_accuracy") == []
+    assert [(o.item, o.value) for o in observe_lesson(lesson(taught), ["accuracy"])] == [("x", 0.0)]
 
 
-def test_belief_is_missing_where_prediction_or_answer_cannot_be_read() -> None:
-    trace = lesson(
-        episode("a", belief("a", None), grade("a", True)),
-        episode("b", belief("b", 0.5), grade("b", None)),
-        episode("c", belief("c", 0.5), outcome="failed", failure="model"),
+def test_samples_and_repeats_are_courses_of_their_own() -> None:
+    events = [
+        grade("x", i == 0, branch=f"samples={i}/students=student/items=x/repeats={r}", turn=3)
+        for i in range(2)
+        for r in range(3)
+    ]
+    trace = lesson(episode("a", *events))
+    assert sorted(v or 0.0 for v in values(trace, "accuracy")) == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    before = grade("x", False, turn=0)
+    assert (
+        sorted(v or 0.0 for v in values(lesson(episode("a", before, *events)), "rectified"))
+        == [0.0] * 3 + [1.0] * 3
     )
-    assert values(trace, "calibration") == values(trace, "log_loss") == [None, None, None]
-    assert values(trace, "ece") == [None]
-
-
-def test_log_loss_is_finite_for_a_certain_mistake() -> None:
-    trace = lesson(episode("a", belief("a", 1.0), grade("a", False)))
-    assert values(trace, "log_loss") == [pytest.approx(13.8155, abs=1e-3)]
-
-
-@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0])), min_size=1, max_size=30))
-def test_ece_stays_in_bounds_and_is_0_for_an_oracle(pairs: list[tuple[float, float]]) -> None:
-    assert 0 <= expected_calibration_error(pairs) <= 1
-    assert expected_calibration_error([(outcome, outcome) for _, outcome in pairs]) == 0
-
-
-def test_ece_of_known_bins() -> None:
-    pairs = [(0.25, 0.0), (0.25, 1.0), (0.95, 1.0), (0.95, 1.0)]
-    assert expected_calibration_error(pairs) == pytest.approx(0.5 * 0.25 + 0.5 * 0.05)
-
-
-def test_simulation_accuracy_compares_the_answers_themselves() -> None:
-    trace = lesson(
-        episode("a", belief("a", None, predicted_answer=" 7.0"), grade("a", False, answer="7")),
-        episode("b", belief("b", None, predicted_answer="8"), grade("b", False, answer="7")),
-        episode("c", belief("c", None, predicted_answer="8"), grade("c", None, answer=None)),
-        episode("d", belief("d", 0.4), grade("d", True)),
-    )
-    assert values(trace, "simulation_accuracy") == [1.0, 0.0, None]
-    assert same_answer("Yes ", "yes")
-    assert not same_answer("yes", "no")
-
-
-def utility(*rows: tuple[float, float, float]) -> list[float | None]:
-    """Rows of (believed utility, confidence before, confidence after)."""
-    return values(
-        lesson(
-            *(
-                episode(
-                    f"i{i}",
-                    belief(f"i{i}", 0.0),
-                    belief(f"i{i}", gain, helped=True),
-                    grade(f"i{i}", False, confidence=before),
-                    grade(f"i{i}", True, 1, confidence=after),
-                )
-                for i, (gain, before, after) in enumerate(rows)
-            )
-        ),
-        "utility_correlation",
-    )
-
-
-def test_utility_correlation_is_of_ranks() -> None:
-    assert utility((0.1, 0.1, 0.2), (0.2, 0.1, 0.4), (0.9, 0.1, 0.5)) == [pytest.approx(1.0)]
-    assert utility((0.9, 0.1, 0.2), (0.2, 0.1, 0.4), (0.1, 0.1, 0.5)) == [pytest.approx(-1.0)]
-
-
-def test_utility_correlation_is_missing_without_variation_or_items() -> None:
-    assert utility((0.5, 0.1, 0.2), (0.5, 0.1, 0.4), (0.5, 0.1, 0.5)) == [None]
-    assert utility((0.1, 0.1, 0.2), (0.2, 0.1, 0.4)) == [None]
-
-
-def test_truth_brier_reads_mastery_and_misconceptions() -> None:
-    truth = {"skills": {"borrow": False, "digits": True}, "misconceptions": ["smaller_from_larger"]}
-    sure = belief(
-        "a",
-        None,
-        skills={"borrow": 0.0, "digits": 1.0, "unknown": 0.3},
-        misconceptions={"smaller_from_larger": 1.0},
-        truth=truth,
-    )
-    vague = belief("b", None, skills={"borrow": 0.5}, misconceptions={"other": 0.5}, truth=truth)
-    assert values(lesson(episode("a", sure), episode("b", vague)), "truth_brier") == [0.0, 0.25]
 
 
 # --- all of them ----------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ def _helped(episode: EpisodeRecord, events: Sequence[Event]) -> Iterator[_Helped
         if not isinstance(event, MessageEvent) or event.message.kind not in HELP:
             continue
         explained = _call_of(event.turn, event.branch, event.agent, events)
-        grades = [g for g in events if isinstance(g, GradeEvent) and g.branch in {event.branch, ""}]
+        given = (g for g in events if isinstance(g, GradeEvent) and g.role == "student")
+        grades = [g for g in given if g.branch in {event.branch, ""}]
         after = next((g for g in grades if g.helped and g.position > event.position), None)
         if explained is None or after is None or after.correct is None:
             continue

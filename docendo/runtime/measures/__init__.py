@@ -1,6 +1,6 @@
 """Measures, statistics and controls: pure functions of recorded lessons."""
 
-from docendo.runtime.measures import beliefs, outcomes
+from docendo.runtime.measures import beliefs, diagnoses, outcomes
 from docendo.runtime.measures.measure import (
     MEASURES,
     EpisodeTrace,
@@ -11,7 +11,7 @@ from docendo.runtime.measures.measure import (
     observe_lesson,
 )
 
-BUILT_IN = (outcomes, beliefs)
+BUILT_IN = (outcomes, beliefs, diagnoses)
 """Importing these registers their measures."""
 
 __all__ = [

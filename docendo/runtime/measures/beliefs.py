@@ -1,19 +1,19 @@
 """Measures of theory of mind: what a teacher predicted, against what the student then did.
 
-A belief without help is held against the student's unaided attempt 0, a belief with help against the first
-helped answer after it. Where the answer never came (the item was not helped) the belief is not scored;
-where it came and could not be judged, or the prediction could not be read, it is missing. Beliefs about
-skills and misconceptions are held against the simulated learner's known mind.
+A belief that names an attempt, as in a dialogue, is held against that answer of its episode, provided that it
+was graded after the belief. Any other belief without help is held against the student's unaided attempt 0,
+one with help against the first helped answer after it. Where the answer never came (the item was not helped,
+the dialogue was over) the belief is not scored; where it came and could not be judged, or the prediction
+could not be read, it is missing. For beliefs about skills and misconceptions see `diagnoses`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed
 
 __all__ = [
     "calibration", "ece", "expected_calibration_error", "log_loss", "same_answer", "simulation_accuracy",
-    "truth_brier", "utility_correlation",
+    "utility_correlation",
 ]  # fmt: skip
 
 FLOOR = 1e-6
@@ -83,6 +83,8 @@ class _Answers:
 
     def to(self, belief: BeliefEvent, item: str, at: int) -> tuple[EpisodeTrace, GradeEvent | None]:
         """The episode and the grade; `None` for the grade where there is none."""
+        if belief.attempt is not None:
+            return self.episodes[at], _attempted(self.episodes[at], belief, item)
         here: list[GradeEvent] = []
         later: list[tuple[int, GradeEvent]] = []
         for index, grade in self.found.get((item, belief.student, belief.given_help), []):
@@ -100,12 +102,39 @@ class _Answers:
         return self.episodes[at], None
 
 
+def _attempted(episode: EpisodeTrace, belief: BeliefEvent, item: str) -> GradeEvent | None:
+    """The student's answer number `belief.attempt` to the item, graded after the belief and on its path."""
+    about = (item, belief.student, belief.attempt)
+    return next(
+        (
+            g
+            for g in episode.grades
+            if (g.item, g.student or episode.student, g.attempt) == about
+            and g.position > belief.position
+            and _on_one_path(g.branch, belief.branch)
+        ),
+        None,
+    )
+
+
+def _on_one_path(one: str, other: str) -> bool:
+    """Whether one of two branches leads to the other."""
+    short, long = sorted((one, other), key=len)
+    return not short or long == short or long.startswith(short + "/")
+
+
+def _unread(belief: BeliefEvent) -> bool:
+    """Whether a belief that should hold a prediction holds none; a diagnosis need not hold one."""
+    predicts = belief.p_correct is not None or belief.predicted_answer is not None
+    return not (predicts or belief.skills or belief.misconceptions or belief.act == "diagnose")
+
+
 def _loss(trace: LessonTrace, loss: Callable[[float, float], float]) -> Iterator[Observed]:
     """`loss(p, outcome)` per belief with a probability."""
     for scored in _scored(trace):
         p = scored.belief.p_correct
         if p is None:
-            if scored.belief.predicted_answer is None and not scored.belief.skills:
+            if _unread(scored.belief):
                 yield scored.place, None, "the prediction could not be read"
         elif scored.correct is None:
             yield scored.place, None, scored.why
@@ -194,7 +223,7 @@ def simulation_accuracy(trace: LessonTrace) -> Iterable[Observed]:
     for scored in _scored(trace):
         predicted, answer = scored.belief.predicted_answer, scored.answer
         if predicted is None:
-            if scored.belief.p_correct is None and not scored.belief.skills:
+            if _unread(scored.belief):
                 yield scored.place, None, "the prediction could not be read"
         elif answer is None or scored.episode.errored:
             yield scored.place, None, scored.why
@@ -213,7 +242,7 @@ def simulation_accuracy(trace: LessonTrace) -> Iterable[Observed]:
 def utility_correlation(trace: LessonTrace) -> Iterable[Observed]:
     """One correlation per student; missing with fewer than three items, or where one side never varies."""
     sides: dict[Place, dict[bool, _Scored]] = {}
-    for scored in _scored(trace):
+    for scored in (s for s in _scored(trace) if s.belief.attempt is None):
         sides.setdefault(scored.place, {})[scored.belief.given_help] = scored
     pairs: dict[str, list[tuple[float, float]]] = {}
     for place, side in sides.items():
@@ -252,30 +281,3 @@ def _utilities(before: _Scored, after: _Scored) -> tuple[float, float] | None:
     if before.correct is None or after.correct is None:
         return None
     return p_post - p_pre, float(after.correct) - float(before.correct)
-
-
-@measure(
-    "truth_brier", scale="probability", better="low",
-    description="Mean Brier score of believed skills and misconceptions against the simulated learner's "
-    "mind.",
-)  # fmt: skip
-def truth_brier(trace: LessonTrace) -> Iterable[Observed]:
-    """One mean per belief that shares a skill or a misconception with the truth."""
-    for episode in trace.episodes:
-        for event in episode.events:
-            if isinstance(event, BeliefEvent) and event.truth:
-                errors = [*_errors(event.skills, event.truth.get("skills"))]
-                errors += _errors(event.misconceptions, event.truth.get("misconceptions"))
-                if errors:
-                    place = Place(episode.phase, episode.round, event.item, event.student)
-                    yield place, math.fsum(errors) / len(errors), ""
-
-
-def _errors(believed: Mapping[str, float], truth: Any) -> Iterator[float]:
-    """Squared errors per name. The truth maps names to booleans, shares or rules, or lists what holds."""
-    if isinstance(truth, list | tuple):
-        truth = {name: name in truth for name in believed}
-    for name, p in believed.items():
-        if isinstance(truth, Mapping) and name in truth:
-            held = truth[name]
-            yield (p - (float(held == "correct") if isinstance(held, str) else float(held))) ** 2

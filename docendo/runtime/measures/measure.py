@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from docendo.events import Event, GradeEvent, StopReason
+from docendo.messages import Role
 from docendo.registry import Registry
 
 __all__ = [
@@ -62,8 +63,16 @@ class EpisodeTrace:
 
     @property
     def grades(self) -> tuple[GradeEvent, ...]:
-        """The judged answers, in order."""
-        return tuple(e for e in self.events if isinstance(e, GradeEvent))
+        """The judged answers of students, in order."""
+        return self._graded("student")
+
+    @property
+    def teacher_grades(self) -> tuple[GradeEvent, ...]:
+        """The judged answers of teachers, in order: tests that they sit, samples of what they might teach."""
+        return self._graded("teacher")
+
+    def _graded(self, role: Role) -> tuple[GradeEvent, ...]:
+        return tuple(e for e in self.events if isinstance(e, GradeEvent) and e.role == role)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

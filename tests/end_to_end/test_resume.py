@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -105,6 +106,29 @@ def test_killed_with_workers_ends_as_if_undisturbed(tmp_path: Path) -> None:
     assert last.code == 0, last.out + last.err
     assert last.data["digest"] == calm.data["digest"]
     assert doubled(path) == []
+
+
+def imported(libraries: str, *arguments: object) -> tuple[str, set[str]]:
+    """What a command prints, and which of these libraries it loads."""
+    program = (
+        "import sys, atexit; from docendo.runtime.cli import main; "
+        f"atexit.register(lambda: print(*(m for m in {libraries!r}.split() if m in sys.modules), "
+        "file=sys.stderr)); main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout, set(done.stderr.split())
+
+
+def test_a_finished_run_is_shown_again_without_what_made_it(tmp_path: Path) -> None:
+    raw = small(items=subtractions(tmp_path, 4), plan=[{"test": "test"}], budget={})
+    run = ("run", write(tmp_path, raw), "--store", f"sqlite:///{tmp_path / 'store.db'}")
+    made, used = imported("langgraph numpy scipy sqlalchemy", *run)
+    assert used == {"langgraph", "numpy", "scipy", "sqlalchemy"}
+    assert imported("langgraph numpy scipy sqlalchemy", *run) == (made, {"sqlalchemy"})
+    assert imported("langgraph numpy scipy sqlalchemy pydantic", "--help")[1] == set()
 
 
 def until(true: object) -> None:

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from docendo.errors import DocendoError, ScenarioError
-from docendo.scenarios.mistakes import format_problem
 
 __all__ = ["DONE", "FAILURES", "INTERRUPTED", "Output"]
 
@@ -76,6 +75,8 @@ class Output:
             self._envelope({"status": "error", "error": body})
             return
         if isinstance(error, ScenarioError):
+            from docendo.scenarios.mistakes import format_problem
+
             for problem in error.problems:
                 self.err.print(escape(format_problem(problem)), soft_wrap=True)
             count = len(error.problems)

@@ -196,7 +196,7 @@ class Episode:
     ) -> Ask:
         """How `agent` asks its model for `act`: seed, sampling, and a port that records and charges."""
 
-        def note(key: str, operation: str, what: str) -> None:
+        def note(key: str, operation: str, what: str, error: str) -> None:
             self._note(
                 CallEvent,
                 agent,
@@ -207,6 +207,7 @@ class Episode:
                 model=agent.spec.model,
                 operation=operation,
                 purpose=what,
+                error=error,
             )
 
         def pay(unit: str, amount: int, left: int) -> None:

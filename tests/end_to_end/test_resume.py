@@ -160,6 +160,21 @@ def count(path: Path, table: str) -> int:
         return 0
 
 
+def test_interrupted_with_json_is_an_envelope(tmp_path: Path) -> None:
+    with model_server() as server:
+        scenario = write(tmp_path, served(server.url))
+        server.allow(3)
+        process = start("run", scenario, "--store", f"sqlite:///{tmp_path / 'store.db'}", "--json")
+        server.wait_until_held()
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert (code, err) == (130, "")
+    said = orjson.loads(out)
+    assert said["status"] == "error"
+    assert said["error"]["code"] == "interrupted"
+    assert "same command" in said["error"]["suggestion"]
+
+
 def test_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:
     with model_server() as server:
         scenario = write(tmp_path, served(server.url))

@@ -16,7 +16,7 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
-from docendo.errors import DocendoError, ScenarioError
+from docendo.errors import DocendoError, Interrupted, ScenarioError
 
 __all__ = ["DONE", "FAILURES", "INTERRUPTED", "Output"]
 
@@ -86,6 +86,17 @@ class Output:
         self.err.print(f"[bold red]error:[/] {escape(place + error.message)}", soft_wrap=True)
         if error.suggestion:
             self.err.print(escape(error.suggestion), soft_wrap=True)
+
+    def interrupted(self) -> None:
+        """That somebody stopped the command, which is no mistake."""
+        if self.json:
+            self.error(
+                Interrupted(
+                    "interrupted; what was recorded is kept",
+                    suggestion="Issue the same command again to go on.",
+                )
+            )
+        self.note("Interrupted. What was recorded is kept; issue the same command to go on.", "yellow")
 
     def _envelope(self, body: dict[str, Any]) -> None:
         sys.stdout.buffer.write(

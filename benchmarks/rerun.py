@@ -4,9 +4,10 @@
 
 Runs the default grid (all conditions, 6 replicates) into a store, unless it is finished there already.
 Then, each in a process of its own and in turns: `docendo run` of it once more, which finds nothing to do and
-prints its table; the same without the table; `docendo --version`, which is the floor of any command; and a
-bare import of numpy, a yardstick of the machine. At last a replay of one replicate of every condition, in
-requests of agents per second of processor time. Target: under 2 s for issuing the run again.
+prints its kept table; the same without the table; `docendo report`, which makes the table anew;
+`docendo --version`, which is the floor of any command; and a bare import of numpy, a yardstick of the
+machine. At last a replay of one replicate of every condition, in requests of agents per second of processor
+time. Target: under 2 s for issuing the run again.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def again(url: str, rounds: int) -> None:
     commands = {
         "`docendo run` again, with its table": run,
         "`docendo run -q` again": [*run, "-q"],
+        "`docendo report`": [*docendo, "report", "when-to-step-in", "--store", url],
         "`docendo --version`": [*docendo, "--version"],
         "`import numpy`": [sys.executable, "-c", "import numpy"],
     }

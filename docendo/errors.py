@@ -10,6 +10,7 @@
     ├── InfrastructureError   exit 3  something outside broke
     │   ├── ModelError                a model or its server
     │   └── StoreError                the database or the disk
+    ├── Interrupted         exit 130  somebody stopped it; what was recorded stays
     └── EpisodeFailure                one episode failed; recorded as data, never a crash
 
 The command line is the only place that turns these into text and an exit code.
@@ -28,6 +29,7 @@ __all__ = [
     "EpisodeFailure",
     "FailureKind",
     "InfrastructureError",
+    "Interrupted",
     "ItemError",
     "ModelError",
     "Problem",
@@ -172,6 +174,13 @@ class StoreError(InfrastructureError):
     code = "store"
 
 
+class Interrupted(DocendoError):
+    """Somebody stopped the command."""
+
+    code = "interrupted"
+    exit_code = 130
+
+
 FailureKind = Literal["model", "timeout", "parse", "budget", "context", "replay", "crash"]
 
 
@@ -181,16 +190,24 @@ class EpisodeFailure(DocendoError):
     `kind` says at which boundary: `model` (refused, garbage, unreachable), `timeout`, `parse` (output
     did not fit its schema after one repair), `budget` (an act that the ledger refused with no way
     round it), `context` (prompt longer than the model's context), `replay` (the journal holds no
-    answer for a call), `crash` (a bug; carries the traceback's last line).
+    answer for a call), `crash` (a bug; carries the traceback's last line). `call` is the journal's key of
+    the call that failed, if it was one.
     """
 
     code = "episode"
 
     def __init__(
-        self, kind: FailureKind, message: str, *, suggestion: str = "", where: Where | None = None
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        suggestion: str = "",
+        where: Where | None = None,
+        call: str = "",
     ) -> None:
         super().__init__(message, suggestion=suggestion, where=where)
         self.kind: FailureKind = kind
+        self.call = call
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -78,6 +78,7 @@ class CallEvent(EventBase):
     purpose: Literal["act", "repair", "probe"] = "act"
     """`repair`: the second try after output that did not fit. `probe`: asked to rank items beforehand."""
     error: str = ""
+    """Why it failed for good; empty where it was answered. The journal holds the failure under `key`."""
 
 
 class DecisionEvent(EventBase):

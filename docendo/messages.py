@@ -8,7 +8,8 @@ recorded with the call, which is how docendo can prove what an agent saw.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -68,8 +69,7 @@ class Message(BaseModel):
         return agent == self.sender or agent in self.recipients or EVERYONE in self.recipients
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of prompt text with its origin."""
 
     text: str
@@ -78,14 +78,14 @@ class Span:
     """What exactly it is, e.g. `item.question`, `memory.demonstrations[2].answer`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PromptMessage:
     """One chat message of a prompt, as spans."""
 
     role: Literal["system", "user", "assistant"]
     spans: tuple[Span, ...]
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The text that the model receives."""
         return "".join(span.text for span in self.spans)

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from docendo.agents.view import ARTEFACTS, PROVENANCE, View
 from docendo.errors import EpisodeFailure, PromptError, Where, did_you_mean
-from docendo.messages import PromptMessage, Span
+from docendo.messages import PromptMessage, Provenance, Span
 
 __all__ = ["PromptTemplate", "Tracked", "load_prompt"]
 
@@ -46,8 +46,8 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, without its checks where a value makes its own."""
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        if type(obj) is Tracked and not attribute.startswith("_"):
-            return getattr(obj, attribute)
+        if type(obj) is Tracked and attribute != "items" and not attribute.startswith("_"):
+            return obj.__getattr__(attribute)  # at once, without looking for the attribute first
         return super().getattr(obj, attribute)
 
 
@@ -200,10 +200,16 @@ def _spans(text: str) -> tuple[Span, ...]:
     spans = [Span(pieces[0])] if pieces[0] else []
     for path, value, plain in zip(pieces[1::3], pieces[2::3], pieces[3::3], strict=True):
         if value:
-            spans.append(Span(value, PROVENANCE[path.partition(".")[0].partition("[")[0]], path))
+            spans.append(Span(value, _provenance(path), path))
         if plain:
             spans.append(Span(plain))
     return tuple(spans)
+
+
+@lru_cache(maxsize=4096)
+def _provenance(path: str) -> Provenance:
+    """The colour of the artefact that a path begins with."""
+    return PROVENANCE[path.partition(".")[0].partition("[")[0]]
 
 
 def load_prompt(name: str, base: Path | None = None) -> PromptTemplate:

@@ -1,10 +1,10 @@
-"""The model port as one act of one episode sees it: every answered call is an event, every token is paid.
+"""The model port as one act of one episode sees it: every call is an event, every token is paid.
 
 Before its first call on a limited account an act reserves what it can use at most: `max_tokens` for the call
 and for a repair, or what the account still holds. What was not used is given back by `settle`, which in a
 fan-out waits for the end of the turn: what one branch may use never depends on how fast another one is. So a
 token budget cannot be overspent even by an answer that runs to its limit. Calls and payments are recorded
-here and nowhere else, so none is lost when the act fails later.
+here and nowhere else, so none is lost when the act fails later, or the call itself.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from docendo.runtime.ledger import Ledger
 __all__ = ["ActingPort", "Note", "Pay", "Purpose"]
 
 Purpose = Literal["act", "repair", "probe"]
-Note = Callable[[str, Literal["generate", "score"], Purpose], None]
-"""Told of (key, operation, purpose) of every answered call."""
+Operation = Literal["generate", "score"]
+Note = Callable[[str, Operation, Purpose, str], None]
+"""Told of (key, operation, purpose, why it failed) of every call that the journal knows."""
 Pay = Callable[[str, int, int], None]
 """Told of (unit, amount, what is left for others and this act) of every payment."""
 
@@ -52,9 +53,7 @@ class ActingPort:
         """
         if self.units:
             return await self._paid(request)
-        reply = await self.port.generate(request)
-        self._noted(reply)
-        return reply
+        return await self._generated(request)
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
         """Ask and record; scoring generates nothing and costs nothing.
@@ -62,8 +61,12 @@ class ActingPort:
         Raises:
             EpisodeFailure: The call failed.
         """
-        reply = await self.port.score(request)
-        self.note(reply.key, "score", "probe")
+        try:
+            reply = await self.port.score(request)
+        except EpisodeFailure as failure:
+            self._failed(failure, "score", "probe")
+            raise
+        self.note(reply.key, "score", "probe", "")
         return reply
 
     def settle(self) -> None:
@@ -81,8 +84,7 @@ class ActingPort:
             raise Exhausted(self._scarcest())
         await asyncio.sleep(0)  # a recorded answer is here at once; other branches reserve first all the same
         sampling = replace(request.sampling, max_tokens=allowed)
-        reply = await self.port.generate(replace(request, sampling=sampling))
-        self._noted(reply)
+        reply = await self._generated(replace(request, sampling=sampling))
         used = reply.usage.completion_tokens
         paid = min(used, allowed * n)
         self._held -= paid
@@ -105,7 +107,18 @@ class ActingPort:
     def _scarcest(self) -> str:
         return min(self.units, key=lambda unit: self.ledger.remaining(unit) or 0)
 
-    def _noted(self, reply: GenerateReply) -> None:
+    async def _generated(self, request: GenerateRequest) -> GenerateReply:
         repair = self.purpose == "act" and self._asked > 0
+        purpose: Purpose = "repair" if repair else self.purpose
+        try:
+            reply = await self.port.generate(request)
+        except EpisodeFailure as failure:
+            self._failed(failure, "generate", purpose)
+            raise
         self._asked += 1
-        self.note(reply.key, "generate", "repair" if repair else self.purpose)
+        self.note(reply.key, "generate", purpose, "")
+        return reply
+
+    def _failed(self, failure: EpisodeFailure, operation: Operation, purpose: Purpose) -> None:
+        if failure.call:  # else nothing was asked: a replay whose journal lacks the call
+            self.note(failure.call, operation, purpose, failure.message)

@@ -364,6 +364,7 @@ def _serve(recorded: Recorded, request: Request, key: str, *, cached: bool) -> G
             f"model `{request.model}` failed for {_who(request.origin)}: {recorded.message}",
             suggestion=recorded.suggestion or "`--retry errors` asks again for what failed.",
             where=_where(request.origin),
+            call=key,
         )
     return replace(recorded, key=key, cached=cached)
 

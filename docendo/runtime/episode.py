@@ -172,7 +172,7 @@ class Episode(EpisodeState):
     ) -> Ask:
         """How `agent` asks its model for `act`: seed, sampling, and a port that records and charges."""
 
-        def note(key: str, operation: str, what: str) -> None:
+        def note(key: str, operation: str, what: str, error: str) -> None:
             self.recorder.add(
                 CallEvent,
                 turn=turn,
@@ -183,6 +183,7 @@ class Episode(EpisodeState):
                 model=agent.spec.model,
                 operation=operation,
                 purpose=what,
+                error=error,
             )
 
         def pay(unit: str, amount: int, left: int) -> None:

@@ -240,7 +240,7 @@ def call_parameters(request: GenerateRequest | ScoreRequest) -> dict[str, Any]:
 
 def encode_reply(reply: GenerateReply | ScoreReply) -> dict[str, Any]:
     """The reply as JSON data, without `key` and `cached`, which belong to one serving of it."""
-    usage = reply.usage.model_dump()
+    usage = {**vars(reply.usage)}
     if isinstance(reply, ScoreReply):
         scores = [
             {"logprobs": [_number(x) for x in s.logprobs], "censored": s.censored} for s in reply.scores

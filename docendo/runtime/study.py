@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from docendo.agents.act import ACTS, acts_of
+from docendo.agents.act import ACTS, Act, acts_of
+from docendo.agents.payload import Explanation
 from docendo.agents.policy import POLICIES, Policy
 from docendo.agents.port import GenerateReply, GenerateRequest, ModelPort, ScoreReply, ScoreRequest
 from docendo.agents.prompt import PromptTemplate
@@ -20,6 +21,7 @@ from docendo.agents.view import ARTEFACTS
 from docendo.errors import DocendoError, Problem, ScenarioError, Where, did_you_mean
 from docendo.graphs.check import check_graph
 from docendo.graphs.compile import CompiledGraph, compile_graph
+from docendo.graphs.help import nodes_reached
 from docendo.graphs.library import library_names, load_library
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.factory import build_backend
@@ -126,7 +128,9 @@ def prepare(loaded: LoadedScenario) -> Study:
             continue
         setup = _setup(condition, pools, world, loaded.base)
         prepared.append(setup)
-        for problem in map(loaded.locate, _allotment_problems(setup)):
+        for problem in map(
+            loaded.locate, (*_allotment_problems(setup), *_distortion_problems(setup, loaded))
+        ):
             found[problem.where.path, problem.message] = problem
     if found:
         raise ScenarioError(found.values())
@@ -315,6 +319,47 @@ def _allotment_problems(setup: Setup) -> Iterator[Problem]:
         Lesson(lesson_setting(setup, 0, _NoPort(), _nobody)).allot()
     except DocendoError as error:
         yield Problem(message=error.message, suggestion=error.suggestion, where=error.where)
+
+
+def _distortion_problems(setup: Setup, loaded: LoadedScenario) -> Iterator[Problem]:
+    """A distortion that would deliver what the teacher says anyway controls nothing."""
+    for phase in setup.scenario.plan:
+        pool = setup.pools.get(phase.pool, ())
+        for agent, act in _explanations(setup, phase):
+            how = setup.scenario.agents[agent].distort
+            if how == "wrong" and phase.kind == "teach" and act.do is not None:
+                message = f"would change nothing of `{act.key}` in phase `{phase.id}`, which asks no model"
+                suggestion = "Let the teacher `explain` or `demonstrate` there, or use another control."
+            elif how == "irrelevant" and min(phase.count or len(pool), len(pool)) < 2:
+                message = f"needs another item to explain, and phase `{phase.id}` has only one"
+                suggestion = "Give the phase two items at least, or take the control out."
+            else:
+                continue
+            what, path = _distorted_by(setup, loaded, agent)
+            yield Problem(message=f"{what} {message}", suggestion=suggestion, where=Where(path=path))
+
+
+def _explanations(setup: Setup, phase: Phase) -> Iterator[tuple[str, Act]]:
+    """(agent, act) of the explanations that teachers can give in a phase."""
+    if phase.kind == "rest":
+        return
+    graph = setup.graphs[phase.id]
+    for node in sorted(nodes_reached(graph, phase.params)):
+        group, _, name = graph.spec.nodes[node].do.partition(".")
+        for agent, spec in setup.scenario.agents.items():
+            role = agent_role(agent, spec)
+            if role == "teacher" and group in (agent, role):
+                act = ACTS.get(f"{role}.{name}")
+                if issubclass(act.output, Explanation):
+                    yield agent, act
+
+
+def _distorted_by(setup: Setup, loaded: LoadedScenario, agent: str) -> tuple[str, str]:
+    """What distorts an agent's words, in words, and where that is written."""
+    for index, control in enumerate(loaded.scenario.controls):
+        if control.kind == setup.condition.control:
+            return f"control `{control.kind}`", f"controls[{index}]"
+    return f"`distort: {setup.scenario.agents[agent].distort}`", f"agents.{agent}.distort"
 
 
 async def _nobody(ordinal: int, trace: EpisodeTrace, seconds: float) -> None:

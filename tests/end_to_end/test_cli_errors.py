@@ -272,6 +272,40 @@ WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
         "student model",
         "plan",
     ),
+    "irrelevant help where there is one item": (
+        lambda folder: small(items=subtractions(folder, 1, train=4), controls=["no_teacher", "irrelevant"]),
+        "phase `teach` has only one",
+        "controls[1]",
+    ),
+    "wrong words of a human": (
+        _plan(
+            {"teach": {"items": "test", "policy": "random", "params": {"explanation": "human"}}},
+            controls=["wrong_teacher"],
+        ),
+        "would change nothing of `teacher.quote` in phase `teach`",
+        "controls[0]",
+    ),
+    "a lie where the answer is told": (
+        _plan(
+            {
+                "teach": {
+                    "items": "test",
+                    "graph": {
+                        "nodes": {"tell": {"do": "teacher.tell"}, "solve": {"do": "student.solve"}},
+                        "edges": [
+                            {"from": "start", "to": "tell"},
+                            {"from": "tell", "to": "solve"},
+                            {"from": "solve", "to": "end"},
+                        ],
+                    },
+                }
+            },
+            agents__teacher__distort="wrong",
+            budget={},
+        ),
+        "`distort: wrong` would change nothing of `teacher.tell`",
+        "agents.teacher",
+    ),
     "no scripted replies": (_set(models__novice={"backend": "scripted"}), "nothing to say", "models.novice"),
     "a key in the file": (
         _set(models__novice={"backend": "openai", "model": "m", "api_key": "sk-abc"}),

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from docendo.events import CallEvent
+from docendo.events import CallEvent, ErrorEvent
 from docendo.runtime.store import open_store
 from tests.end_to_end.model_server import model_server, plain, served, words_of
 from tests.runtime.http_server import Received, status
@@ -49,6 +49,18 @@ def test_a_run_on_a_server_replays_without_it(tmp_path: Path) -> None:
         }
     with open_store(url, readonly=True) as store:
         record = store.run("latest")
+        refused = [
+            store.events(e.id) for e in store.episodes(record.id) if e.item == "i1" and e.failure == "model"
+        ]
+        assert len(refused) >= 3
+        for events in refused:
+            (failed,) = [e for e in events if isinstance(e, CallEvent) and e.error]
+            (error,) = [e for e in events if isinstance(e, ErrorEvent)]
+            assert failed.error == error.message
+            assert "I will not" in failed.error
+            journalled = store.calls([failed.key])[failed.key].result
+            assert journalled.reply is None
+            assert "I will not" in (journalled.error or {})["message"]
         lessons = store.lessons(record.id)
         assert sum(lesson.n_failed for lesson in lessons) >= 4
         for episode in store.episodes(record.id):

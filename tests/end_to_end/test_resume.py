@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -107,6 +108,29 @@ def test_killed_with_workers_ends_as_if_undisturbed(tmp_path: Path) -> None:
     assert doubled(path) == []
 
 
+def imported(libraries: str, *arguments: object) -> tuple[str, set[str]]:
+    """What a command prints, and which of these libraries it loads."""
+    program = (
+        "import sys, atexit; from docendo.runtime.cli import main; "
+        f"atexit.register(lambda: print(*(m for m in {libraries!r}.split() if m in sys.modules), "
+        "file=sys.stderr)); main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout, set(done.stderr.split())
+
+
+def test_a_finished_run_is_shown_again_without_what_made_it(tmp_path: Path) -> None:
+    raw = small(items=subtractions(tmp_path, 4), plan=[{"test": "test"}], budget={})
+    run = ("run", write(tmp_path, raw), "--store", f"sqlite:///{tmp_path / 'store.db'}")
+    made, used = imported("langgraph numpy scipy sqlalchemy", *run)
+    assert used == {"langgraph", "numpy", "scipy", "sqlalchemy"}
+    assert imported("langgraph numpy scipy sqlalchemy", *run) == (made, {"sqlalchemy"})
+    assert imported("langgraph numpy scipy sqlalchemy pydantic", "--help")[1] == set()
+
+
 def until(true: object) -> None:
     """Look again until it is so."""
     end = time.monotonic() + WAIT
@@ -134,6 +158,21 @@ def count(path: Path, table: str) -> int:
             return int(db.execute(f"select count(*) from {table}").fetchone()[0])
     except sqlite3.OperationalError:
         return 0
+
+
+def test_interrupted_with_json_is_an_envelope(tmp_path: Path) -> None:
+    with model_server() as server:
+        scenario = write(tmp_path, served(server.url))
+        server.allow(3)
+        process = start("run", scenario, "--store", f"sqlite:///{tmp_path / 'store.db'}", "--json")
+        server.wait_until_held()
+        process.send_signal(signal.SIGINT)
+        code, out, err = finish(process)
+    assert (code, err) == (130, "")
+    said = orjson.loads(out)
+    assert said["status"] == "error"
+    assert said["error"]["code"] == "interrupted"
+    assert "same command" in said["error"]["suggestion"]
 
 
 def test_interrupted_says_so_and_goes_on(tmp_path: Path) -> None:

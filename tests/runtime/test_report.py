@@ -7,15 +7,12 @@ from rich.console import Console
 
 from docendo.errors import UnknownNameError, UsageError
 from docendo.runtime.measures import LessonTrace
-from docendo.runtime.report import (
-    Report,
-    build_report,
-    compare,
-    render_comparison,
-    render_markdown,
-    render_table,
-)
+from docendo.runtime.report.build import build_report
+from docendo.runtime.report.compare import compare
 from docendo.runtime.report.design import numeric
+from docendo.runtime.report.kept import report_of
+from docendo.runtime.report.model import Report
+from docendo.runtime.report.render import render_comparison, render_markdown, render_table
 from docendo.runtime.store import LessonKey, Store, open_store
 from tests.runtime.recorded_run import (
     BUDGET,
@@ -105,6 +102,18 @@ def test_report_means_are_those_of_the_data(report: Report) -> None:
 
 def test_same_data_give_the_same_report_bytes(report: Report, grid: Store) -> None:
     assert build_report(grid, "r1").model_dump_json() == report.model_dump_json()
+
+
+def test_a_kept_report_is_the_report(store: Store) -> None:
+    write_grid(store, items=4)
+    made = report_of(store, "r1")
+    assert made == report_of(store, "r1") == build_report(store, "r1")
+    assert printed(made) == printed(report_of(store, "r1"))
+    write_lesson(store, "r1", answers("c0", [True, False], replicate=1))
+    store.flush()
+    after = report_of(store, "r1")
+    assert after.digest != made.digest
+    assert after == build_report(store, "r1")
 
 
 def test_area_under_the_curve_is_the_trapezoid(report: Report) -> None:

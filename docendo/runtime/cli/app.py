@@ -62,7 +62,7 @@ def _run(arguments: list[str], output: Output) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else DONE
     except KeyboardInterrupt:
-        output.note("Interrupted. What was recorded is kept; issue the same command to go on.", "yellow")
+        output.interrupted()
         return INTERRUPTED
     except DocendoError as error:
         output.error(error)

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from docendo.errors import UsageError, Where
-from docendo.runtime.cli.load import load
-from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
+from docendo.runtime.cli.options import DEFAULT_STORE, JsonFlag, Roles, RunName, Settings, StoreUrl
 from docendo.runtime.cli.output import FAILURES, Output
-from docendo.runtime.store.store import DEFAULT_URL, open_store
 
 if TYPE_CHECKING:
     from docendo.runtime.store import Store
@@ -32,7 +30,7 @@ def add_commands(app: typer.Typer) -> None:
 
 def run(
     files: Annotated[list[str], typer.Argument(help="Scenario files, or names of gallery scenarios.")],
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     set_: Settings = None,
     role: Roles = None,
     limit: Annotated[
@@ -52,6 +50,9 @@ def run(
     json: JsonFlag = False,
 ) -> int:
     """Run scenarios, or go on with runs that were interrupted, and report."""
+    from docendo.runtime.cli.load import load
+    from docendo.runtime.store import open_store
+
     output = Output(json)
     loaded = [load(f, set_, role, limit=limit, replicates=replicates, seed=seed) for f in files]
     if dry_run:
@@ -141,9 +142,10 @@ def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> t
     lessons = store.lessons(run_id)
     failed, episodes = sum(r.n_failed for r in lessons), sum(r.n_episodes for r in lessons)
     if not how.quiet:
-        from docendo.runtime.report import build_report, render_table
+        from docendo.runtime.report.kept import report_of
+        from docendo.runtime.report.render import render_table
 
-        render_table(build_report(store, run_id), how.output.out)
+        render_table(report_of(store, run_id), how.output.out)
     allowed = loaded.scenario.fail_on_error
     too_many = failed > (allowed * episodes if allowed < 1 else allowed)
     if failed:
@@ -202,7 +204,7 @@ def _planned(study: Study) -> dict[str, list[str]]:
 
 def replay(
     name: RunName = "latest",
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     verify: Annotated[
         bool, typer.Option("--verify/--no-verify", help="Compare every event with the record.")
     ] = True,
@@ -211,6 +213,7 @@ def replay(
     """Run again on the recorded answers alone, with no model, and compare every event."""
     from docendo.runtime.replay import verify as verify_run
     from docendo.runtime.runs import reopen
+    from docendo.runtime.store import open_store
 
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:

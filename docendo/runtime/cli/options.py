@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["JsonFlag", "Roles", "RunName", "ScenarioFile", "Settings", "StoreUrl"]
+__all__ = ["DEFAULT_STORE", "JsonFlag", "Roles", "RunName", "ScenarioFile", "Settings", "StoreUrl"]
+
+DEFAULT_STORE = "sqlite:///docendo.db"
+"""A file in the working folder."""
 
 ScenarioFile = Annotated[str, typer.Argument(help="A scenario file, or the name of a gallery scenario.")]
 RunName = Annotated[

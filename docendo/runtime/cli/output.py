@@ -16,8 +16,7 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
-from docendo.errors import DocendoError, ScenarioError
-from docendo.scenarios.mistakes import format_problem
+from docendo.errors import DocendoError, Interrupted, ScenarioError
 
 __all__ = ["DONE", "FAILURES", "INTERRUPTED", "Output"]
 
@@ -76,6 +75,8 @@ class Output:
             self._envelope({"status": "error", "error": body})
             return
         if isinstance(error, ScenarioError):
+            from docendo.scenarios.mistakes import format_problem
+
             for problem in error.problems:
                 self.err.print(escape(format_problem(problem)), soft_wrap=True)
             count = len(error.problems)
@@ -85,6 +86,17 @@ class Output:
         self.err.print(f"[bold red]error:[/] {escape(place + error.message)}", soft_wrap=True)
         if error.suggestion:
             self.err.print(escape(error.suggestion), soft_wrap=True)
+
+    def interrupted(self) -> None:
+        """That somebody stopped the command, which is no mistake."""
+        if self.json:
+            self.error(
+                Interrupted(
+                    "interrupted; what was recorded is kept",
+                    suggestion="Issue the same command again to go on.",
+                )
+            )
+        self.note("Interrupted. What was recorded is kept; issue the same command to go on.", "yellow")
 
     def _envelope(self, body: dict[str, Any]) -> None:
         sys.stdout.buffer.write(

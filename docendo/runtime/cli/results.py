@@ -10,10 +10,8 @@ import typer
 from rich.table import Table
 
 from docendo.errors import UsageError
-from docendo.runtime.cli.load import load
-from docendo.runtime.cli.options import JsonFlag, Roles, RunName, Settings, StoreUrl
+from docendo.runtime.cli.options import DEFAULT_STORE, JsonFlag, Roles, RunName, Settings, StoreUrl
 from docendo.runtime.cli.output import Output
-from docendo.runtime.store.store import DEFAULT_URL, open_store
 
 if TYPE_CHECKING:
     from docendo.runtime.store import Store
@@ -30,11 +28,13 @@ def add_commands(app: typer.Typer) -> None:
 
 def ls(
     name: Annotated[str, typer.Argument(help="A run, to list its conditions.")] = "",
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     failures: Annotated[str, typer.Option(help="List the failed episodes of this run, by cause.")] = "",
     json: JsonFlag = False,
 ) -> None:
     """List the runs of a store, the conditions of a run, or what failed in one."""
+    from docendo.runtime.store import open_store
+
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:
         if failures:
@@ -136,7 +136,7 @@ def show(
         ),
     ],
     graph: Annotated[bool, typer.Option("--graph", help="Print the graphs as Mermaid.")] = False,
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     set_: Settings = None,
     role: Roles = None,
     json: JsonFlag = False,
@@ -146,6 +146,7 @@ def show(
     if not graph and _is_recorded(name):
         return _recorded(name, store, output)
     from docendo.graphs.mermaid import to_mermaid
+    from docendo.runtime.cli.load import load
     from docendo.runtime.study import graph_of
     from docendo.scenarios.export import export_yaml
 
@@ -169,6 +170,7 @@ def _is_recorded(name: str) -> bool:
 def _recorded(name: str, url: str, output: Output) -> None:
     """A lesson's episodes, or what was said, decided, spent and judged in one of them."""
     from docendo.runtime.report.compare import condition_called
+    from docendo.runtime.store import open_store
 
     run, condition, replicate, *rest = name.split("/", 3)
     if not replicate.isdigit():
@@ -209,13 +211,15 @@ def _lesson(episodes: list[EpisodeRecord], output: Output) -> None:
 
 def report(
     name: RunName = "latest",
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     measure: Annotated[list[str] | None, typer.Option(help="Only these measures. Repeatable.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """What a run found: means with intervals, differences to the baseline, what is missing."""
-    from docendo.runtime.report import build_report, render_markdown, render_table
+    from docendo.runtime.report.build import build_report
+    from docendo.runtime.report.render import render_markdown, render_table
+    from docendo.runtime.store import open_store
 
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:
@@ -231,12 +235,13 @@ def compare(
     first: Annotated[str, typer.Argument(help="RUN or RUN:CONDITION (a condition's id or label).")],
     second: Annotated[str, typer.Argument(help="RUN or RUN:CONDITION.")],
     measure: Annotated[list[str] | None, typer.Option(help="Only these measures. Repeatable.")] = None,
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     json: JsonFlag = False,
 ) -> None:
     """Compare two conditions, paired by item, student and replicate."""
-    from docendo.runtime.report import compare as compare_conditions
-    from docendo.runtime.report import render_comparison
+    from docendo.runtime.report.compare import compare as compare_conditions
+    from docendo.runtime.report.render import render_comparison
+    from docendo.runtime.store import open_store
 
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:
@@ -253,11 +258,12 @@ def export(
         Literal["jsonl", "csv", "parquet", "sft", "preference", "config"], typer.Option(help="Format.")
     ] = "jsonl",
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
-    store: StoreUrl = DEFAULT_URL,
+    store: StoreUrl = DEFAULT_STORE,
     json: JsonFlag = False,
 ) -> None:
     """Write a run's episodes, tables, training data or scenario to a file."""
     from docendo.runtime.export import export as export_run
+    from docendo.runtime.store import open_store
 
     output = Output(json)
     with open_store(store, create=False, readonly=True) as opened:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import groupby
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from docendo.events import BeliefEvent, GradeEvent
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, measure
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "calibration", "ece", "expected_calibration_error", "log_loss", "same_answer", "simulation_accuracy",
@@ -261,11 +263,15 @@ def utility_correlation(trace: LessonTrace) -> Iterable[Observed]:
 
 def _spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """Rank correlation (Spearman 1904): Pearson's of the ranks, ties at their mean rank; neither constant."""
+    import numpy as np  # noqa: PLC0415 - this module is imported where no figure is made
+
     return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
 def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     """Twice the zero-based mean rank of every value."""
+    import numpy as np  # noqa: PLC0415
+
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (2 * last - counts - 1).astype(np.float64)[place]

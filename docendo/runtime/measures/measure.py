@@ -18,12 +18,15 @@ from docendo.messages import Role
 from docendo.registry import Registry
 
 __all__ = [
-    "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Place", "Scale",
-    "measure", "observe_lesson",
+    "ALPHA", "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Place",
+    "Scale", "measure", "observe_lesson",
 ]  # fmt: skip
 
 Scale = Literal["probability", "share", "correlation", "nats", "count", "tokens"]
 Better = Literal["high", "low", "none"]
+
+ALPHA = 0.05
+"""Two-sided error of every interval and test."""
 
 BOUNDS: dict[Scale, tuple[float, float] | None] = {
     "probability": (0.0, 1.0), "share": (0.0, 1.0), "correlation": (-1.0, 1.0),

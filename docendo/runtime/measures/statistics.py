@@ -19,16 +19,15 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from scipy.special import bdtr, ndtri, stdtrit  # not scipy.stats, which takes half a second to import
 
+from docendo.runtime.measures.measure import ALPHA
+
 __all__ = [
-    "ALPHA", "RESAMPLES", "Difference", "Estimate", "Key", "Sample", "difference", "estimate", "holm",
+    "RESAMPLES", "Difference", "Estimate", "Key", "Sample", "difference", "estimate", "holm",
     "mcnemar", "seed_of", "sign_flip",
 ]  # fmt: skip
 
-ALPHA = 0.05
-"""Two-sided error of every interval and test."""
 RESAMPLES = 2000
 FLIPS = 9999
 EXACT_CLUSTERS = 12
@@ -288,6 +287,8 @@ def _draws(
         sums = np.bincount(flat, values, shape[0] * shape[1]).reshape(shape)
         counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
     else:
+        from scipy import sparse  # noqa: PLC0415 - seldom needed
+
         sums = sparse.coo_array((values, places), shape=shape).tocsr()
         counts = sparse.coo_array((np.ones_like(values), places), shape=shape).tocsr()
     block = max(1, BLOCK // max(shape))

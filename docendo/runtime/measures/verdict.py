@@ -8,10 +8,12 @@ when the missing pairs could not reverse it. Otherwise the sentence says "inconc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from docendo.runtime.measures.measure import Better
-from docendo.runtime.measures.statistics import ALPHA, Difference
+from docendo.runtime.measures.measure import ALPHA, Better
+
+if TYPE_CHECKING:
+    from docendo.runtime.measures.statistics import Difference
 
 __all__ = ["Conclusion", "Verdict", "number", "signed", "verdict"]
 

@@ -1,10 +1,5 @@
-"""Reports: what a run found, with what certainty, and how two conditions compare."""
+"""Reports: what a run found, with what certainty, and how two conditions compare.
 
-from docendo.runtime.report.build import build_report
-from docendo.runtime.report.compare import Comparison, compare
-from docendo.runtime.report.model import Report
-from docendo.runtime.report.render import render_comparison, render_markdown, render_table
-
-__all__ = [
-    "Comparison", "Report", "build_report", "compare", "render_comparison", "render_markdown", "render_table",
-]  # fmt: skip
+`build` makes a report and needs numpy and scipy; `kept` finds one that was made before; `render` shows it.
+Nothing is imported here, so that showing a report needs none of what makes one.
+"""

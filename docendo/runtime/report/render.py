@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from docendo.runtime.measures.verdict import number
-from docendo.runtime.report.compare import Comparison
 from docendo.runtime.report.design import Arm, Axis, axes_of, curve_axis
 from docendo.runtime.report.model import ConditionReport, Counts, Interval, Measured, Report
+
+if TYPE_CHECKING:
+    from docendo.runtime.report.compare import Comparison
 
 __all__ = ["render_comparison", "render_markdown", "render_table"]
 

@@ -11,9 +11,9 @@ from docendo.runtime.store.records import (
     ObservationRow,
     RunRecord,
 )
-from docendo.runtime.store.store import DEFAULT_URL, Store, open_store
+from docendo.runtime.store.store import Store, open_store
 
 __all__ = [
-    "DEFAULT_URL", "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord",
+    "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord",
     "LessonKey", "LessonRecord", "ObservationRow", "RunRecord", "Store", "open_store",
 ]  # fmt: skip

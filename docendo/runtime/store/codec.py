@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -51,9 +52,10 @@ def decode_event(columns: Mapping[str, Any], payload: str) -> Event:
     return event_adapter.validate_python({**columns, **orjson.loads(payload)})
 
 
+@lru_cache(maxsize=1024)  # prompts begin alike, and are asked about twice: for an answer, and for its score
 def encode_message(message: PromptMessage) -> tuple[str, str]:
     """A prompt message as (address, body). Equal messages have equal addresses."""
-    body = encode([message.role, [[s.text, s.provenance, s.source] for s in message.spans]])
+    body = encode([message.role, [list(span) for span in message.spans]])
     return hashlib.blake2b(body.encode(), digest_size=16).hexdigest(), body
 
 

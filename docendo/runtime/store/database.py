@@ -12,12 +12,12 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, inspect, make_url, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -32,6 +32,9 @@ MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for another process's transaction."""
+
+_IDENTITY = ("application", "schema_version")
+"""Keys of `meta` that say what a database is."""
 
 _OPENING_LOCK = 0x646F63656E646F
 """PostgreSQL advisory lock held while tables are made, so that two processes do not make them at once."""
@@ -131,9 +134,10 @@ class Database:
 
     def insert_new(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert the rows whose primary or unique key is not there yet."""
-        make = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
         if rows:
-            connection.execute(make(table).on_conflict_do_nothing(), list(rows))
+            # Only the dialect in use: the other one is slow to import.
+            dialect = import_module(f"sqlalchemy.dialects.{self.engine.dialect.name}")
+            connection.execute(dialect.insert(table).on_conflict_do_nothing(), list(rows))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, as far as readers let us, and close every connection."""
@@ -174,7 +178,9 @@ class Database:
             return None
         known: dict[str, str] = {}
         if "meta" in found and {"key", "value"} <= {c["name"] for c in inspector.get_columns("meta")}:
-            rows = connection.execute(select(tables.meta.c.key, tables.meta.c.value))
+            rows = connection.execute(
+                select(tables.meta.c.key, tables.meta.c.value).where(tables.meta.c.key.in_(_IDENTITY))
+            )
             known = {key: value for key, value in rows}
         if known.get("application") != tables.APPLICATION:
             raise StoreError(

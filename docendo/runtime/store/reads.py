@@ -37,6 +37,7 @@ from docendo.runtime.store.tables import (
     episode,
     event,
     lesson,
+    meta,
     observation,
     run,
 )
@@ -212,6 +213,11 @@ class StoreReader:
                         lesson=keys[id_], phase=phase, measure=measure, item=item, student=student,
                         round=number, value=value, reason=reason, weight=weight,
                     )  # fmt: skip
+
+    def kept(self, name: str) -> str | None:
+        """The text that `Store.keep` left under this name."""
+        rows = self._all(select(meta.c.value).where(meta.c.key == name))
+        return rows[0].value if rows else None
 
     def run_digest(self, run_id: str) -> str:
         """Digest of the event streams of all finished lessons, whatever the order of work."""

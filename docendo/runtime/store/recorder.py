@@ -26,6 +26,7 @@ from docendo.runtime.store.tables import (
     episode,
     event,
     lesson,
+    meta,
     observation,
     run,
 )
@@ -79,6 +80,11 @@ class Recorder:
                     f"run {record.id} of this store was made from {what}",
                     suggestion="Restore what it was made from, or name another store with --store.",
                 )
+
+    def keep(self, connection: Connection, name: str, text: str) -> None:
+        """Replace a kept text."""
+        connection.execute(delete(meta).where(meta.c.key == name))
+        self._database.insert_new(connection, meta, [{"key": name, "value": text}])
 
     def conditions(self, connection: Connection, records: Sequence[ConditionRecord]) -> None:
         """Add the conditions that are not there yet."""

@@ -36,14 +36,12 @@ from docendo.runtime.store.records import (
 from docendo.runtime.store.tables import EVENTS_PER_EPISODE
 from docendo.runtime.store.writer import Writer
 
-__all__ = ["DEFAULT_URL", "Store", "open_store"]
+__all__ = ["Store", "open_store"]
 
 T = TypeVar("T")
 
-DEFAULT_URL = "sqlite:///docendo.db"
 
-
-def open_store(url: str = DEFAULT_URL, *, create: bool = True, readonly: bool = False) -> Store:
+def open_store(url: str, *, create: bool = True, readonly: bool = False) -> Store:
     """Open the store at a SQLAlchemy URL.
 
     Args:
@@ -164,6 +162,14 @@ class Store(StoreReader):
     def call_conflicts(self) -> tuple[str, ...]:
         """Keys that another process answered differently at the same time; a replay sees its answer."""
         return tuple(self._journal.conflicts)
+
+    def keep(self, name: str, text: str) -> None:
+        """Keep a text that can be made again, in the place of the one that had its name.
+
+        Raises:
+            StoreError: The database failed.
+        """
+        self._do(lambda connection: self._recorder.keep(connection, name, text))
 
     def flush(self) -> None:
         """Wait until everything written so far is durable.

@@ -39,7 +39,7 @@ def _long() -> Any:
 
 
 class MetaTable(_Row, table=True):
-    """What this database is."""
+    """What this database is; and texts that can be made again from what it holds."""
 
     __tablename__ = "meta"
     key: str = Field(primary_key=True)

@@ -111,7 +111,7 @@ def _participants(
         for name in agent_names(group, spec):
             memory = _first_memory(spec, allotment)
             if model.backend == "simulated":
-                seed = derive_seed(scenario.seed, replicate, "mind", name)
+                seed = derive_seed(scenario.seed, replicate, "mind", spec.twin or name)
                 memory = memory.with_mind(new_mind(model, seed=seed))
             yield Participant(
                 name=name,

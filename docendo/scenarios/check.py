@@ -140,6 +140,22 @@ def _roles(look: _Look) -> Iterator[Problem]:
         )
 
 
+def _twins(look: _Look) -> Iterator[Problem]:
+    """A twin has the mind of another agent, so both need the same model."""
+    agents = look.scenario.agents
+    for name, agent in agents.items():
+        other = agents.get(agent.twin) if agent.twin is not None else None
+        if agent.twin is None or (other is not None and other.model == agent.model):
+            continue
+        where = look.place(("agents", name, "twin"), False)
+        if other is None:
+            message, hint = f"no agent is called `{agent.twin[:60]}`", did_you_mean(agent.twin, agents)
+        else:
+            message = f"`{name}` cannot be the twin of `{agent.twin}`: their models differ"
+            hint = f"Give it the model `{other.model}`."
+        yield Problem(message=message, suggestion=hint, where=where)
+
+
 def _pools(look: _Look) -> Iterator[Problem]:
     items = look.scenario.items
     pools = {"train": None, "test": None, **items.sizes}
@@ -240,6 +256,7 @@ def _grid(look: _Look) -> Iterator[Problem]:
 _CHECKS: tuple[tuple[set[str], Callable[[_Look], Iterator[Problem]]], ...] = (
     ({"agents"}, _models),
     ({"agents"}, _roles),
+    ({"agents"}, _twins),
     ({"items", "plan"}, _pools),
     ({"items"}, _item_options),
     ({"plan"}, _plan),

@@ -63,9 +63,9 @@ class MovesSpec(Spec):
 
     @model_validator(mode="after")
     def _moves_given(self) -> MovesSpec:
-        if (self.source == "fixed") != bool(self.fixed):
+        if self.source == "fixed" and not self.fixed:
             raise mistake(
-                "`source: fixed` and `fixed:` go together",
+                "`source: fixed` needs the moves in `fixed`",
                 "Write `moves: {taxonomy: mathdial, source: fixed, fixed: [probing, focus, telling]}`.",
             )
         return self

@@ -34,6 +34,8 @@ class Menu(BaseModel):
 
     slots: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Slot -> open label -> what it means."""
+    says: dict[str, str] = Field(default_factory=dict)
+    """Open label -> what kind of message it makes, where the taxonomy says so."""
     decided: Move | None = None
     """The move, where somebody other than the teacher's model decides; nobody is asked then."""
     chosen: Move | None = None
@@ -59,12 +61,18 @@ def menu_of(
         slot: {name: label.description for name, label in labels.items() if is_open(label)}
         for slot, labels in taxonomy.slots.items()
     }
+    says = {
+        name: label.says
+        for slot, labels in taxonomy.slots.items()
+        for name, label in labels.items()
+        if name in slots[slot] and label.says is not None
+    }
     told = [
         taxonomy.slots[slot][label].description
         for slot, label in (latest.labels if latest else {}).items()
         if label in taxonomy.slots.get(slot, {})
     ]
-    return Menu(slots=slots, chosen=latest, told=" ".join(filter(None, told)))
+    return Menu(slots=slots, says=says, chosen=latest, told=" ".join(filter(None, told)))
 
 
 def move_of(taxonomy: TaxonomySpec, labels: Labels, source: str, reasons: Mapping[str, str] = {}) -> Move:

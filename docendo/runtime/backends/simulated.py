@@ -35,11 +35,12 @@ from docendo.runtime.minds.mind import Attempt, Mind, MindFault, Said
 from docendo.runtime.minds.parrot import ParrotMind
 from docendo.runtime.minds.population import MindModel, new_mind
 from docendo.runtime.minds.procedural import ProceduralMind
+from docendo.runtime.minds.recorded import RecordedMind
 from docendo.runtime.minds.skill import SkillMind
 from docendo.runtime.minds.world import World
 from docendo.scenarios.grader import extract_answer
 from docendo.scenarios.item import Item
-from docendo.scenarios.model_spec import ExpertModel, ProceduralModel, SkillModel
+from docendo.scenarios.model_spec import ExpertModel, ProceduralModel, RecordedModel, SkillModel
 
 __all__ = ["MINDS_VERSION", "SimulatedBackend"]
 
@@ -76,7 +77,7 @@ class SimulatedBackend:
         about = hashlib.sha256(
             self._spec.model_dump_json(exclude={"max_concurrent", "timeout", "retries", "sampling"}).encode()
         )
-        if self._mind.name in {"skill", "expert"}:
+        if self._mind.name in {"skill", "expert", "recorded"}:
             for name in sorted(self._key):
                 about.update(self._key[name].model_dump_json().encode())
         return f"simulated/{self._mind.name}/{MINDS_VERSION}/{about.hexdigest()[:16]}"
@@ -170,6 +171,8 @@ def _mind_of(spec: MindModel, world: World) -> Mind:
         return ProceduralMind(spec)
     if isinstance(spec, SkillModel):
         return SkillMind(spec, world)
+    if isinstance(spec, RecordedModel):
+        return RecordedMind(world)
     return ExpertMind(spec, world) if isinstance(spec, ExpertModel) else ParrotMind()
 
 

@@ -4,24 +4,32 @@ Mastery starts at 1/2 and is updated by Bayes' rule after each unaided answer, w
 answer's kind and `SLIP` (Corbett & Anderson 1995, without the learning step: all evidence is taken as given
 from one state). Of an item with several skills each is updated with the others at their means. Answers after
 help tell at what rate the learner adopts the conclusion that the help leads to; a uniform grid is the prior.
+
+In a dialogue about one item the learner either has adopted a conclusion or has not. Help moves probability to
+its conclusion, at the rate of adoption; an answer then tells by Bayes' rule which of them it was. Whoever
+adopted an explanation has also learnt from it, at the rate `LEARN` times what it shows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from docendo.memory.record import Evidence
 from docendo.runtime.minds.skill import skills_of
-from docendo.runtime.minds.world import World, chance_level
+from docendo.runtime.minds.world import Reading, World, chance_level
 from docendo.scenarios.item import Item
 
-__all__ = ["SLIP", "SkillEstimate", "estimate"]
+__all__ = ["LEARN", "SLIP", "SkillEstimate", "estimate"]
 
 SLIP = 0.1
 """The slip rate that experts assume: the upper bound that is usual in knowledge tracing."""
+LEARN = 0.3
+"""The learning rate that experts assume: what is usual in knowledge tracing."""
 _PRIOR = 0.5
+_ELSEWHERE = 1e-3
+"""How likely an answer is that nobody would expect."""
 _GRID = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -33,21 +41,22 @@ class SkillEstimate:
     """Skill -> probability that it is mastered; 1/2 where absent."""
     follows: float
     """Believed chance that the learner adopts the conclusion of help that is about the item."""
+    adopted: tuple[tuple[Reading, float], ...] = ()
+    """Help on the item at hand -> probability that the learner goes by it now."""
 
-    def answers(self, item: Item, target: str, world: World, help_: str = "") -> dict[str, float]:
+    def answers(self, item: Item, target: str, world: World) -> dict[str, float]:
         """Answer -> believed probability; likeliest first, the target first among equals.
 
         Args:
             item: What the learner is asked.
             target: The answer that the expert holds to be right.
             world: How texts are read.
-            help_: Help that the learner would read first.
         """
-        p = _spread(target, self.p_correct(item), item, world)
-        conclusion = world.read(help_, item).conclusion if help_ else None
-        if conclusion is not None:
-            p = {answer: (1 - self.follows) * q for answer, q in p.items()}
-            p[conclusion] = p.get(conclusion, 0.0) + self.follows
+        alone = 1 - math.fsum(weight for _, weight in self.adopted)
+        p = {a: alone * q for a, q in _spread(target, self.p_correct(item), item, world).items()}
+        for reading, weight in self.adopted:
+            conclusion = reading.conclusion or ""
+            p[conclusion] = p.get(conclusion, 0.0) + weight
         return dict(sorted(p.items(), key=lambda pair: -pair[1]))
 
     def p_correct(self, item: Item) -> float:
@@ -55,6 +64,39 @@ class SkillEstimate:
         guess = chance_level(item)
         p = math.prod(_given(self.mastery.get(skill, _PRIOR), guess) for skill in skills_of(item))
         return max(p, guess)
+
+    def skills(self, item: Item, world: World) -> dict[str, float]:
+        """Skill -> probability of mastery, with what adopted help on `item` has taught or undone."""
+        found = {s: self.mastery.get(s, _PRIOR) for s in (*self.mastery, *skills_of(item))}
+        for skill in skills_of(item):
+            for reading, weight in self.adopted:
+                right = reading.conclusion == world.gold(item)
+                open_to_change = 1 - found[skill] if right else -found[skill]
+                found[skill] += weight * LEARN * reading.coverage * open_to_change
+        return found
+
+    def after(self, item: Item, help_: str, world: World) -> SkillEstimate:
+        """The belief when the learner, at work on `item`, has read `help_`."""
+        reading = world.read(help_, item) if help_ else None
+        if reading is None or reading.conclusion is None:
+            return self
+        kept = tuple((r, weight * (1 - self.follows)) for r, weight in self.adopted)
+        return replace(self, adopted=(*kept, (reading, self.follows)))
+
+    def given(self, item: Item, answer: str, world: World) -> SkillEstimate:
+        """The belief after the learner's answer to the item at hand."""
+        unaided = replace(self, adopted=()).answers(item, world.gold(item), world)
+        alone = 1 - math.fsum(weight for _, weight in self.adopted)
+        alone *= unaided.get(answer, _ELSEWHERE)
+        weights = [w * ((1 - SLIP) if r.conclusion == answer else SLIP) for r, w in self.adopted]
+        total = alone + math.fsum(weights)
+        mastery = dict(self.mastery)
+        _observe(mastery, item, answer == world.gold(item))
+        before = {s: self.mastery.get(s, _PRIOR) for s in mastery}
+        share = alone / total  # what a learner says that goes by help tells nothing of what it has mastered
+        mixed = {s: share * m + (1 - share) * before[s] for s, m in mastery.items()}
+        adopted = tuple((r, w / total) for (r, _), w in zip(self.adopted, weights, strict=True))
+        return SkillEstimate(mixed, self.follows, adopted)
 
 
 def estimate(evidence: tuple[Evidence, ...], world: World) -> SkillEstimate:

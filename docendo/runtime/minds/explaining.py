@@ -16,7 +16,7 @@ from docendo.scenarios.arithmetic import Solution, Step
 from docendo.scenarios.grader import labels
 from docendo.scenarios.item import Item
 
-__all__ = ["corrupted", "first_sentences", "spelled_out"]
+__all__ = ["columns", "corrupted", "first_sentences", "sentences", "spelled_out"]
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -48,6 +48,12 @@ def spelled_out(
     return "\n".join(chosen[i] for i in sorted(chosen))
 
 
+def columns(solution: Solution) -> list[tuple[Step, ...]]:
+    """The steps of a solution, column by column: no part of a column is clear alone."""
+    places = dict.fromkeys(step.column for step in solution.steps)
+    return [tuple(step for step in solution.steps if step.column == place) for place in places]
+
+
 def _continues(steps: Sequence[Step], i: int) -> bool:
     """Whether a step goes on with what the one before began."""
     before = steps[i - 1] if i else None
@@ -61,6 +67,11 @@ def _put(chosen: dict[int, str], place: int, text: str, room: int) -> int:
         return room
     chosen[place] = text
     return room - cost
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text."""
+    return [sentence for sentence in _SENTENCE.split(text.strip()) if sentence]
 
 
 def first_sentences(text: str, *, room: int, steps: int | None = None) -> str:

@@ -99,6 +99,19 @@ class RulePosterior:
         """Posterior predictive of what the learner's rules give, after help if any; likeliest first."""
         return dict(_predicted(self, problem, help_))
 
+    def after(self, problem: Problem, help_: str) -> RulePosterior:
+        """The belief when the learner, at work on `problem`, has read `help_`."""
+        return _after(self, problem, help_)
+
+    def given(self, seen: Evidence) -> RulePosterior:
+        """The belief after one more answer of the learner, as it is now."""
+        problem = problem_of(seen.question)
+        if problem is None or problem.operation != self.operation:
+            return self
+        rows = zip(_GRID, self.weights, strict=True)
+        space = _space(self.operation)
+        return _normalised(self.operation, [_weighed(space, row, rate, seen, problem) for rate, row in rows])
+
     def slots(self) -> dict[str, float]:
         """Slot -> probability that the learner's rule is correct."""
         return {slot: self._mass(slot, CORRECT) for slot in _space(self.operation).slots}
@@ -121,15 +134,22 @@ class RulePosterior:
 @lru_cache(maxsize=4096)
 def _predicted(belief: RulePosterior, problem: Problem, help_: str) -> tuple[tuple[str, float], ...]:
     answers = rule_answers(problem)
-    steps = shown_to(help_, problem) if help_ else ()
     p: dict[str, float] = {}
-    for rate, weights in zip(_GRID, belief.weights, strict=True):
-        row: Sequence[float] = weights
-        for step in steps:
-            row = _pushed(row, _moves(belief.operation, step), rate)
+    for row in (belief.after(problem, help_) if help_ else belief).weights:
         for answer, weight in zip(answers, row, strict=True):
             p[answer] = p.get(answer, 0.0) + weight
     return tuple(sorted(p.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+@lru_cache(maxsize=4096)
+def _after(belief: RulePosterior, problem: Problem, help_: str) -> RulePosterior:
+    rows = []
+    for rate, weights in zip(_GRID, belief.weights, strict=True):
+        row: Sequence[float] = weights
+        for step in shown_to(help_, problem):
+            row = _pushed(row, _moves(belief.operation, step), rate)
+        rows.append(tuple(row))
+    return RulePosterior(belief.operation, tuple(rows))
 
 
 def _pushed(row: Sequence[float], moves: Sequence[int], rate: float) -> list[float]:
@@ -163,6 +183,10 @@ def posterior(
             right = str(problem.answer)
             factors = [NOISE if a == right else 1 - NOISE for a in rule_answers(problem)]
             rows = [[w * f for w, f in zip(row, factors, strict=True)] for row in rows]
+    return _normalised(operation, rows)
+
+
+def _normalised(operation: Operation, rows: Sequence[Sequence[float]]) -> RulePosterior:
     total = math.fsum(w for row in rows for w in row)
     return RulePosterior(operation, tuple(tuple(w / total for w in row) for row in rows))
 

@@ -25,11 +25,15 @@ from docendo.scenarios.arithmetic import Problem, Solution, solve
 from docendo.scenarios.model_spec import ProceduralModel
 from docendo.scenarios.worked_steps import ReadStep, render_steps
 
-__all__ = ["ProceduralMind", "problem_in", "worked"]
+__all__ = ["ProceduralMind", "Rules", "problem_in", "taught", "worked"]
+
+
+Rules = tuple[tuple[str, str], ...]
+"""(slot, variant) pairs, sorted."""
 
 
 @lru_cache(maxsize=65536)
-def worked(problem: Problem, rules: tuple[tuple[str, str], ...]) -> tuple[Solution, str]:
+def worked(problem: Problem, rules: Rules) -> tuple[Solution, str]:
     """The solution under `rules` and its steps in words."""
     solution = solve(problem, dict(rules))
     return solution, render_steps(solution)
@@ -127,14 +131,27 @@ class ProceduralMind:
     def _read(
         self, seed: int, rules: Mapping[str, str], shown: Iterable[ReadStep], text: str
     ) -> Mapping[str, str]:
-        """`rules` with those replaced that the shown steps contradict, where this learner grasps them."""
-        replaced = {
-            step.slot: step.variant
-            for step in shown
-            if step.contradicts(rules[step.slot])
-            and unit(seed, "grasp", step.slot, text) < self.spec.comprehension
-        }
-        return {**rules, **replaced} if replaced else rules
+        return taught(rules, shown, seed, text, self.spec.comprehension)
+
+
+def taught(
+    rules: Mapping[str, str], shown: Iterable[ReadStep], seed: int, text: str, comprehension: float
+) -> Mapping[str, str]:
+    """`rules` with those replaced that the shown steps contradict, where this mind grasps them.
+
+    Args:
+        rules: Slot -> variant.
+        shown: What is read out of `text`.
+        seed: Whose mind: each step of each text is grasped or not, once and for all.
+        text: What was read.
+        comprehension: Chance to grasp a step.
+    """
+    replaced = {
+        step.slot: step.variant
+        for step in shown
+        if step.contradicts(rules[step.slot]) and unit(seed, "grasp", step.slot, text) < comprehension
+    }
+    return {**rules, **replaced} if replaced else rules
 
 
 def _with_slips(solution: Solution, slip: float) -> dict[str, float]:

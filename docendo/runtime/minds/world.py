@@ -22,7 +22,7 @@ from functools import cached_property, lru_cache
 
 from docendo.runtime.minds.draws import pick, unit
 from docendo.runtime.minds.mind import MindFault
-from docendo.scenarios.grader import extract_answer, labels, read_number
+from docendo.scenarios.grader import extract_answer, grade, labels, read_number
 from docendo.scenarios.item import AnswerKind, Item, PublicItem
 
 __all__ = ["Reading", "World", "chance_level", "concludes", "harmful_explanations"]
@@ -88,10 +88,15 @@ class World:
         return self._read(text, item.id)
 
     def wrong_answers(self, item: Item, seed: int) -> list[str]:
-        """The wrong answers that one mind may give: the other options, or one number of its own.
+        """The wrong answers that one mind may give: the recorded one, else the other options or a number.
 
-        That number is off by 1, 2, 10, or a factor of two: a stable draw for this mind and item.
+        A recorded wrong answer (`taxonomy["wrong_answer"]`) is a student's that the item carries: nobody
+        makes another mistake there. The number is off by 1, 2, 10, or a factor of two: a stable draw for this
+        mind and item.
         """
+        recorded = self._recorded_mistake(item)
+        if recorded is not None:
+            return [recorded]
         if item.kind == "yes_no":
             return ["no" if self.gold(item) == "yes" else "yes"]
         if item.kind == "choice":
@@ -103,6 +108,12 @@ class World:
         possible = [_written(v) for v in near if v != value and (v >= 0 or value < 0)]
         given = _words(f"{item.question} {item.solution}")
         return [pick([v for v in possible if v not in given] or possible, seed, "wrong", item.id)]
+
+    def _recorded_mistake(self, item: Item) -> str | None:
+        """The wrong answer that the item's own student gave, where it is one."""
+        noted = str(item.taxonomy.get("wrong_answer") or "")
+        answer = extract_answer(noted, item.kind, item.options) if noted else None
+        return None if answer is None or grade(item, answer).correct else answer
 
     def shuffled(self, answers: Mapping[str, float], item: Item, seed: int) -> dict[str, float]:
         """`answers` in an order of this mind's own, which settles what it says when it has no idea."""

@@ -11,19 +11,17 @@ choice of variants and says in words what it does; `docendo.scenarios.worked_ste
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 from docendo.errors import UnknownNameError, UsageError, did_you_mean
+from docendo.scenarios.column_problem import Operation, Problem, parse_problem
 
 __all__ = [
     "BASE_SLOTS", "BUGS", "CORRECT", "SLOTS", "Bug", "Operation", "Problem", "Solution", "Step",
     "exercised", "parse_problem", "rules_with", "solve",
 ]  # fmt: skip
 
-Operation = Literal["+", "-"]
 CORRECT = "correct"
 
 SLOTS: dict[str, Operation] = {
@@ -75,56 +73,6 @@ BUGS: dict[str, Bug] = _bugs(
     ("n_plus_zero_is_zero", "add_zero", "Writes 0 for n + 0.", _BB),
 )  # fmt: skip
 """All bugs by name. The name is also the variant that `solve` takes for the bug's slot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """`top operation bottom` over non-negative whole numbers; a difference is never negative."""
-
-    operation: Operation
-    top: int
-    bottom: int
-
-    def __post_init__(self) -> None:
-        if self.operation not in get_args(Operation) or self.top < 0 or self.bottom < 0:
-            raise UsageError(f"not a column problem: {self.top} {self.operation} {self.bottom}")
-        if self.operation == "-" and self.top < self.bottom:
-            raise UsageError(
-                f"{self.top} - {self.bottom} is negative", suggestion="Put the larger number on top."
-            )
-
-    def __str__(self) -> str:
-        return f"{self.top} {self.operation} {self.bottom}"
-
-    @property
-    def answer(self) -> int:
-        """The right answer."""
-        return self.top + self.bottom if self.operation == "+" else self.top - self.bottom
-
-
-_OPERATORS: dict[str, Operation] = {
-    "-": "-", "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "minus": "-", "+": "+", "plus": "+",
-}  # fmt: skip
-_LONGER = ("-", "+", "*", "/", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}")
-_SIGN = "|".join(map(re.escape, _OPERATORS))
-_PROBLEM = re.compile(
-    rf"(?<![\d.,/])(\d[\d,]{{0,24}})\s*({_SIGN})\s*(\d[\d,]{{0,24}})(?!\d|\.\d|\s*(?:{_SIGN}|[*/\u00d7\u00f7])\s*\d)",
-    re.IGNORECASE | re.ASCII,
-)
-
-
-def parse_problem(question: str) -> Problem | None:
-    """The first column problem in a text, e.g. `702 - 348`; `None` when there is none.
-
-    Longer expressions, fractions, decimals and negative differences are not column problems.
-    """
-    for match in _PROBLEM.finditer(question):
-        top, bottom = (int(match[i].replace(",", "")) for i in (1, 3))
-        operation = _OPERATORS[match[2].lower()]
-        part_of_longer = question[: match.start()].rstrip()[-1:] in _LONGER
-        if not part_of_longer and (operation == "+" or top >= bottom):
-            return Problem(operation, top, bottom)
-    return None
 
 
 @dataclass(frozen=True, slots=True)

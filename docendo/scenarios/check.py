@@ -17,6 +17,7 @@ from docendo.errors import Problem, UsageError, Where, did_you_mean
 from docendo.messages import Role
 from docendo.scenarios.control import CONTROLS, agents_of_role
 from docendo.scenarios.environment import bad_references
+from docendo.scenarios.items.pools import pool_options
 from docendo.scenarios.items.source import SOURCES
 from docendo.scenarios.loaded import LoadedScenario
 from docendo.scenarios.matrix import check_grid, grid_values
@@ -24,7 +25,7 @@ from docendo.scenarios.mentions import mentions
 from docendo.scenarios.mistakes import Place, problems_of
 from docendo.scenarios.paths import locate, set_path
 from docendo.scenarios.positions import Path
-from docendo.scenarios.schema import ItemsSpec, Phase, Scenario, role_of
+from docendo.scenarios.schema import ItemsSpec, Phase, PoolSpec, Scenario, role_of
 
 __all__ = ["Known", "check_scenario", "find_problems"]
 
@@ -43,7 +44,7 @@ _STAND_IN: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """One look at a scenario: sound sections, plain data, places, names."""
 
     scenario: Scenario
@@ -72,7 +73,7 @@ def find_problems(
         usable = {k: v for k, v in raw.items() if k in Scenario.model_fields and k not in broken}
         sound, _, _ = _validate({**_STAND_IN, **usable}, place)
     if sound is not None:
-        look = _Look(sound, raw, place, known or {}, broken)
+        look = Look(sound, raw, place, known or {}, broken)
         for needs, check in _CHECKS:
             if not needs & broken:
                 problems += check(look)
@@ -89,7 +90,7 @@ def _validate(raw: dict[str, Any], place: Place) -> tuple[Scenario | None, list[
         return None, problems_of(error, raw, place), broken
 
 
-def _matrix_values(look: _Look, before: list[Problem]) -> Iterator[Problem]:
+def _matrix_values(look: Look, before: list[Problem]) -> Iterator[Problem]:
     """What each value of the grid makes wrong that was right without it."""
     if "matrix" in look.broken:
         return
@@ -114,7 +115,7 @@ def _matrix_values(look: _Look, before: list[Problem]) -> Iterator[Problem]:
 # --- checks ---------------------------------------------------------------------------------------------
 
 
-def _models(look: _Look) -> Iterator[Problem]:
+def _models(look: Look) -> Iterator[Problem]:
     models = look.raw.get("models")
     for name, agent in look.scenario.agents.items():
         if isinstance(models, dict) and agent.model not in models:
@@ -123,7 +124,7 @@ def _models(look: _Look) -> Iterator[Problem]:
             yield Problem(message=f"no model is called `{agent.model[:60]}`", suggestion=hint, where=where)
 
 
-def _roles(look: _Look) -> Iterator[Problem]:
+def _roles(look: Look) -> Iterator[Problem]:
     agents = look.scenario.agents
     for name, agent in agents.items():
         if role_of(name, agent) is None:
@@ -140,7 +141,7 @@ def _roles(look: _Look) -> Iterator[Problem]:
         )
 
 
-def _twins(look: _Look) -> Iterator[Problem]:
+def _twins(look: Look) -> Iterator[Problem]:
     """A twin has the mind of another agent, so both need the same model."""
     agents = look.scenario.agents
     for name, agent in agents.items():
@@ -156,7 +157,7 @@ def _twins(look: _Look) -> Iterator[Problem]:
         yield Problem(message=message, suggestion=hint, where=where)
 
 
-def _pools(look: _Look) -> Iterator[Problem]:
+def _pools(look: Look) -> Iterator[Problem]:
     items = look.scenario.items
     pools = {"train": None, "test": None, **items.sizes}
     for i, phase in enumerate(look.scenario.plan):
@@ -173,29 +174,48 @@ def _pools(look: _Look) -> Iterator[Problem]:
             yield Problem(message=message, suggestion="Give it a size above 0.", where=where)
 
 
-def _item_options(look: _Look) -> Iterator[Problem]:
+def _item_options(look: Look) -> Iterator[Problem]:
     items = look.scenario.items
-    if items.source not in SOURCES:
-        hint = did_you_mean(items.source, SOURCES.names())
-        where = look.place(("items", "source"), False)
-        yield Problem(message=f"unknown item source `{items.source[:60]}`", suggestion=hint, where=where)
+    keys = tuple(ItemsSpec.model_fields)
+    yield from _options_at(look, ("items",), items.source, items.options, keys)
+    for name, pool in items.pools.items():
+        if isinstance(pool, PoolSpec) and (pool.source or pool.options):
+            source, options = pool.source or items.source, pool_options(items, pool)
+            found = _options_at(look, ("items", "pools", name), source, options, tuple(PoolSpec.model_fields))
+            # what is wrong with an option that the pool takes over is said at `items`
+            own = {*pool.options, *(["source"] if pool.source else [])}
+            yield from (p for p in found if _key_below(p, f"items.pools.{name}") in {"", *own})
+
+
+def _key_below(problem: Problem, path: str) -> str:
+    """The key right below `path` that a problem is about; empty where it is about `path` itself."""
+    return (problem.where.path or "").removeprefix(path).removeprefix(".").split(".")[0]
+
+
+def _options_at(
+    look: Look, at: Path, source: str, options: dict[str, Any], beside: tuple[str, ...]
+) -> Iterator[Problem]:
+    """What is wrong with a source and its options, which stand at `at` beside other keys."""
+    if source not in SOURCES:
+        hint = did_you_mean(source, SOURCES.names())
+        where = look.place((*at, "source"), False)
+        yield Problem(message=f"unknown item source `{source[:60]}`", suggestion=hint, where=where)
         return
-    options = SOURCES.get(items.source).options
+    model = SOURCES.get(source).options
     try:
-        options.model_validate(items.options)
+        model.model_validate(options)
     except ValidationError as error:
-        keys = [*ItemsSpec.model_fields, *options.model_fields]
-        yield from problems_of(error, look.raw, look.place, under=("items",), keys=keys)
+        yield from problems_of(error, look.raw, look.place, under=at, keys=[*beside, *model.model_fields])
 
 
-def _plan(look: _Look) -> Iterator[Problem]:
+def _plan(look: Look) -> Iterator[Problem]:
     for i, phase in enumerate(look.scenario.plan):
         if phase.policy is not None and phase.kind != "teach":
             message = f"only teach phases have a policy; `{phase.id}` is of kind {phase.kind}"
             yield Problem(message=message, where=look.place(("plan", i, "policy"), True))
 
 
-def _taught_items(look: _Look) -> Iterator[Problem]:
+def _taught_items(look: Look) -> Iterator[Problem]:
     """A test on items that were taught, by students who may still know them, measures copying."""
     agents = look.scenario.agents.items()
     lasting = [name for name, a in agents if role_of(name, a) == "student" and a.memory.reset == "lesson"]
@@ -212,7 +232,7 @@ def _taught_items(look: _Look) -> Iterator[Problem]:
             yield Problem(message=message, suggestion=hint, where=look.place(("plan", i, "items"), False))
 
 
-def _controls(look: _Look) -> Iterator[Problem]:
+def _controls(look: Look) -> Iterator[Problem]:
     for i, control in enumerate(look.scenario.controls):
         if control.kind not in CONTROLS:
             hint = did_you_mean(control.kind, CONTROLS.names())
@@ -223,7 +243,7 @@ def _controls(look: _Look) -> Iterator[Problem]:
             yield Problem(message=f"control `{control.kind}` needs a teacher, and there is none", where=where)
 
 
-def _environment(look: _Look) -> Iterator[Problem]:
+def _environment(look: Look) -> Iterator[Problem]:
     for path, text in _texts({key: value for key, value in look.raw.items() if key != "description"}, ()):
         for message, hint in bad_references(text):
             yield Problem(message=message, suggestion=hint, where=look.place(path, False))
@@ -240,7 +260,7 @@ def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
 _WRITTEN_AS_KEYS = frozenset({"act", "unit"})
 
 
-def _names(look: _Look) -> Iterator[Problem]:
+def _names(look: Look) -> Iterator[Problem]:
     for kind, name, path in mentions(look.scenario):
         names = look.known.get(kind)
         if names is not None and name not in names and path[0] not in look.broken:
@@ -249,11 +269,11 @@ def _names(look: _Look) -> Iterator[Problem]:
             yield Problem(message=message, suggestion=did_you_mean(name, names), where=where)
 
 
-def _grid(look: _Look) -> Iterator[Problem]:
+def _grid(look: Look) -> Iterator[Problem]:
     yield from check_grid(look.raw, look.place, look.broken)
 
 
-_CHECKS: tuple[tuple[set[str], Callable[[_Look], Iterator[Problem]]], ...] = (
+_CHECKS: tuple[tuple[set[str], Callable[[Look], Iterator[Problem]]], ...] = (
     ({"agents"}, _models),
     ({"agents"}, _roles),
     ({"agents"}, _twins),

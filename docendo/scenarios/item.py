@@ -39,6 +39,11 @@ class Item(PublicItem):
     """Whatever else the source knows: distractor explanations, profiles, provenance."""
 
     @property
+    def problem(self) -> str:
+        """What tells problems apart: items that record several dialogues about one problem share it."""
+        return str(self.taxonomy.get("problem") or self.id)
+
+    @property
     def public(self) -> PublicItem:
         """The item without answer, solution, skills and notes."""
         return PublicItem(id=self.id, question=self.question, kind=self.kind, options=self.options)

@@ -232,8 +232,11 @@ def _rebased(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
     def moved(data: Any, path: Spot) -> Any:
         if isinstance(data, dict):
             return {key: moved(value, (*path, key)) for key, value in data.items()}
+        option = path[3:4] if path[:2] == ("items", "pools") else path[1:2] if path[0] == "items" else ()
         names_a_file = (
-            path[:2] == ("items", "file") or path[2:3] == ("prompts",) or path[::2] == ("models", "file")
+            option in {("file",), ("harmful",)}
+            or path[2:3] == ("prompts",)
+            or path[::2] == ("models", "file")
         )
         relative = isinstance(data, str) and names_a_file and ":" not in data and not Path(data).is_absolute()
         return str(folder / data) if relative else data

@@ -26,7 +26,11 @@ __all__ = ["Place", "format_problem", "place_in", "problems_of"]
 Place = Callable[[Path, bool], Where]
 """(path, at the key rather than the value) -> where that is written."""
 
-_TAGS = frozenset({*MODEL_KINDS, "mastery/one", "mastery/each", "graph/name", "graph/inline"})
+_TAGS = frozenset(
+    {
+        *MODEL_KINDS, "mastery/one", "mastery/each", "graph/name", "graph/inline", "pool/size", "pool/own",
+    }
+)  # fmt: skip
 
 _EXPECTED = {
     "int_type": "a whole number",

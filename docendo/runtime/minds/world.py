@@ -22,8 +22,11 @@ from functools import cached_property, lru_cache
 
 from docendo.runtime.minds.draws import pick, unit
 from docendo.runtime.minds.mind import MindFault
-from docendo.scenarios.grader import extract_answer, labels, read_number
+from docendo.scenarios.arithmetic import parse_problem
+from docendo.scenarios.grader import extract_answer, grade, labels, read_number
 from docendo.scenarios.item import AnswerKind, Item, PublicItem
+from docendo.scenarios.items.column_arithmetic import column_item
+from docendo.scenarios.items.rephrase import original_id
 
 __all__ = ["Reading", "World", "chance_level", "concludes", "harmful_explanations"]
 
@@ -66,18 +69,18 @@ class World:
     key: Mapping[str, Item]
 
     def item(self, public: PublicItem) -> Item:
-        """The full item behind a public one.
+        """The full item behind a public one, also where that is a rephrasing or a generated variant.
 
         Raises:
             MindFault: The key lacks it.
         """
-        try:
-            return self.key[public.id]
-        except KeyError:
+        known = self.key.get(public.id) or self.key.get(original_id(public.id)) or _column_item(public)
+        if known is None:
             raise MindFault(
                 f"the answer key of this simulated model holds no item `{public.id}`",
                 suggestion="Build the backend with the key of all items that its agents will meet.",
-            ) from None
+            )
+        return known
 
     def gold(self, item: Item) -> str:
         """The right answer as `extract_answer` writes answers."""
@@ -85,13 +88,23 @@ class World:
 
     def read(self, text: str, item: Item) -> Reading:
         """What `text` comes to for somebody who works on `item`."""
-        return self._read(text, item.id)
+        known = self._readings.get((text, item.id))
+        if known is None:
+            if len(self._readings) >= _MOST_READINGS:
+                self._readings.clear()
+            known = self._readings[text, item.id] = self._read_anew(text, item)
+        return known
 
     def wrong_answers(self, item: Item, seed: int) -> list[str]:
-        """The wrong answers that one mind may give: the other options, or one number of its own.
+        """The wrong answers that one mind may give: the recorded one, else the other options or a number.
 
-        That number is off by 1, 2, 10, or a factor of two: a stable draw for this mind and item.
+        A recorded wrong answer (`taxonomy["wrong_answer"]`) is a student's that the item carries: nobody
+        makes another mistake there. The number is off by 1, 2, 10, or a factor of two: a stable draw for this
+        mind and item.
         """
+        recorded = self._recorded_mistake(item)
+        if recorded is not None:
+            return [recorded]
         if item.kind == "yes_no":
             return ["no" if self.gold(item) == "yes" else "yes"]
         if item.kind == "choice":
@@ -103,6 +116,12 @@ class World:
         possible = [_written(v) for v in near if v != value and (v >= 0 or value < 0)]
         given = _words(f"{item.question} {item.solution}")
         return [pick([v for v in possible if v not in given] or possible, seed, "wrong", item.id)]
+
+    def _recorded_mistake(self, item: Item) -> str | None:
+        """The wrong answer that the item's own student gave, where it is one."""
+        noted = str(item.taxonomy.get("wrong_answer") or "")
+        answer = extract_answer(noted, item.kind, item.options) if noted else None
+        return None if answer is None or grade(item, answer).correct else answer
 
     def shuffled(self, answers: Mapping[str, float], item: Item, seed: int) -> dict[str, float]:
         """`answers` in an order of this mind's own, which settles what it says when it has no idea."""
@@ -118,14 +137,6 @@ class World:
     @cached_property
     def _readings(self) -> dict[tuple[str, str], Reading]:
         return {}
-
-    def _read(self, text: str, item_id: str) -> Reading:
-        known = self._readings.get((text, item_id))
-        if known is None:
-            if len(self._readings) >= _MOST_READINGS:
-                self._readings.clear()
-            known = self._readings[text, item_id] = self._read_anew(text, self.key[item_id])
-        return known
 
     def _weigh(self, words: Iterable[str]) -> float:
         """Weight of words; one that no item uses weighs as one that a single item uses."""
@@ -193,6 +204,13 @@ class World:
         given = _words(f"{item.question} {item.solution}") - {gold}
         new = [n for n in (m.replace(",", "") for m in _FIGURE.findall(text)) if n not in given]
         return new[-1] if new and new[-1] != gold else None
+
+
+def _column_item(public: PublicItem) -> Item | None:
+    """A generated column problem is its own key."""
+    problem = parse_problem(public.question)
+    made = None if problem is None else column_item(problem)
+    return made if made is not None and made.id == public.id else None
 
 
 def _written(value: Fraction) -> str:

@@ -24,7 +24,7 @@ class Allotment:
         self._pools = {pool: tuple(items) for pool, items in pools.items()}
         self._seed = seed
         self._owner: dict[tuple[str, str], str] = {}
-        """(pool, item id) -> purpose."""
+        """(pool, problem) -> purpose: dialogues about one problem are never torn apart."""
 
     def take(self, pool: str, n: int, purpose: str) -> tuple[Item, ...]:
         """`n` items of a pool for a purpose, drawn at random; asking again gives further ones.
@@ -33,13 +33,13 @@ class Allotment:
             UsageError: No such pool, or a negative number.
             ItemError: The pool has too few left; says which purposes took how many.
         """
-        free = [item for item in self._items(pool) if (pool, item.id) not in self._owner]
+        free = [item for item in self._items(pool) if (pool, item.problem) not in self._owner]
         free.sort(key=lambda item: _rank(self._seed, pool, purpose, item.id))
         if n < 0:
             raise UsageError(f"cannot take {n} items")
         if n > len(free):
             raise self._exhausted(pool, f"`{purpose}` wants {n} items", len(free))
-        self._owner |= {(pool, item.id): purpose for item in free[:n]}
+        self._owner |= {(pool, item.problem): purpose for item in free[:n]}
         return tuple(free[:n])
 
     def all(self, pool: str, purpose: str) -> tuple[Item, ...]:
@@ -50,10 +50,10 @@ class Allotment:
             ItemError: Another purpose holds some of them.
         """
         items = self._items(pool)
-        owners = [self._owner.get((pool, item.id), purpose) for item in items]
+        owners = [self._owner.get((pool, item.problem), purpose) for item in items]
         if any(owner != purpose for owner in owners):
             raise self._exhausted(pool, f"`{purpose}` wants all items", owners.count(purpose))
-        self._owner |= {(pool, item.id): purpose for item in items}
+        self._owner |= {(pool, item.problem): purpose for item in items}
         return items
 
     def rest(self, pool: str, purpose: str) -> tuple[Item, ...]:
@@ -66,12 +66,12 @@ class Allotment:
             item
             for pool, items in self._pools.items()
             for item in items
-            if self._owner.get((pool, item.id)) == purpose
+            if self._owner.get((pool, item.problem)) == purpose
         )
 
     def left(self, pool: str) -> int:
         """How many items of a pool nobody holds."""
-        return sum((pool, item.id) not in self._owner for item in self._items(pool))
+        return sum((pool, item.problem) not in self._owner for item in self._items(pool))
 
     def _items(self, pool: str) -> tuple[Item, ...]:
         if pool not in self._pools:

@@ -3,7 +3,8 @@
 `digits` is the length of the top number; the bottom number has at most as many. Skills are the rule slots
 that the correct procedure exercises, and the solution is that procedure, step by step. Problems drawn evenly
 would seldom borrow across a zero, so the draw is balanced: the next problem is one for the skill that, in
-relation to its weight in `skills`, was exercised least so far. No problem occurs twice.
+relation to its weight in `skills`, was exercised least so far. No problem occurs twice. Functional variants
+of a problem, for exams, are other problems of the same lengths that exercise exactly the same skills.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from docendo.scenarios.item import Item
 from docendo.scenarios.items.source import SOURCES, SourceOptions
 from docendo.scenarios.worked_steps import render_steps
 
-__all__ = ["ColumnOptions", "ColumnSource"]
+__all__ = ["ColumnOptions", "ColumnSource", "column_item", "variants"]
 
 _ENUMERABLE = 20_000
 """Up to so many problems are all listed; beyond that, candidates are drawn."""
@@ -85,7 +86,7 @@ class ColumnSource:
             )
         rng = Random(f"{seed}/{self.operation}/{options.model_dump_json()}")
         chosen = _balanced(_by_skills(space.candidates(size, rng)), options.skills, size, self.operation)
-        return [_item(problem, skills) for problem, skills in chosen]
+        return [column_item(problem, skills) for problem, skills in chosen]
 
 
 class _Space:
@@ -186,7 +187,27 @@ def _balanced(
     return list(chosen.items())[:size]
 
 
-def _item(problem: Problem, skills: tuple[str, ...]) -> Item:
+def variants(problem: Problem, count: int) -> tuple[Problem, ...]:
+    """Other problems of the same lengths that exercise exactly the same rules; always the same ones.
+
+    There may be fewer than `count`: no other problem of one digit is like 0 - 0.
+    """
+    options = ColumnOptions(digits=len(str(problem.top)), bottom_digits=len(str(problem.bottom)))
+    space, rules = _Space(problem.operation, options), set(exercised(problem))
+    found: dict[Problem, None] = {}
+    for effort in (0, 1200):  # few candidates first: most rules are common
+        if effort == 0 or space.count > _ENUMERABLE:
+            for other in space.candidates(effort, Random(f"variants/{problem}/{effort}")):
+                if len(found) == count:
+                    return tuple(found)
+                if other != problem and set(exercised(other)) == rules:
+                    found[other] = None
+    return tuple(found)
+
+
+def column_item(problem: Problem, skills: tuple[str, ...] | None = None) -> Item:
+    """The item that asks for `problem`."""
+    skills = exercised(problem) if skills is None else skills
     return Item(
         id=str(problem).replace(" ", ""),
         question=f"What is {problem}?",

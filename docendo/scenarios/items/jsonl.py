@@ -1,9 +1,12 @@
 """Items of any kind in docendo's own words: JSONL, JSON or CSV, one record per item.
 
 Fields: `question`, `answer`, and optionally `id`, `kind`, `options`, `skills`, `solution`, `form`,
-`taxonomy`, `pool` (the only pool that the item may go to). Without a `kind` the source's `kind:` option
-decides, else the record itself: options make it `choice`; true, false, yes or no `yes_no`; a number
-`number`; anything else `text`. A field of another name is an error, so that a slip of the pen is not lost.
+`taxonomy`, `pool` (the only pool that the item may go to), `rephrasings` (the question in other words) and
+`variant_of` (the id of the item that this one varies); the last three end up in `taxonomy`.
+
+Without a `kind` the source's `kind:` option decides, else the record itself: options make it `choice`; true,
+false, yes or no `yes_no`; a number `number`; anything else `text`. A field of another name is an error, so
+that a slip of the pen is not lost.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from docendo.scenarios.items.source import SOURCES, FileOptions, FileSource, Mak
 
 __all__ = ["SOURCE", "JsonlOptions"]
 
-_FIELDS = ("id", "question", "answer", "kind", "options", "skills", "solution", "form", "taxonomy", "pool")
+_FIELDS = (
+    "id", "question", "answer", "kind", "options", "skills", "solution", "form", "taxonomy", "pool",
+    "rephrasings", "variant_of",
+)  # fmt: skip
 
 
 class JsonlOptions(FileOptions):
@@ -46,7 +52,6 @@ def _make(record: Record, default: AnswerKind | None) -> Item:
     if kind not in get_args(AnswerKind):
         raise ItemError(f"unknown kind `{kind}`", suggestion=did_you_mean(str(kind), get_args(AnswerKind)))
     taxonomy = record.take("taxonomy", required=False) or {}
-    pool = record.take("pool", required=False)
     if not isinstance(taxonomy, dict):
         raise ItemError("`taxonomy` is not an object", suggestion='Write `"taxonomy": {...}`.')
     return make_item(
@@ -58,8 +63,19 @@ def _make(record: Record, default: AnswerKind | None) -> Item:
         skills=names_of(record.take("skills", required=False)),
         solution=record.take("solution", required=False) or "",
         form=str(record.take("form", required=False) or ""),
-        taxonomy=taxonomy if pool is None else {**taxonomy, "pool": str(pool)},
+        taxonomy={**taxonomy, **_notes(record)},
     )
+
+
+def _notes(record: Record) -> dict[str, Any]:
+    """The fields that are kept in `taxonomy`."""
+    notes: dict[str, Any] = {
+        name: str(value)
+        for name in ("pool", "variant_of")
+        if (value := record.take(name, required=False)) is not None
+    }
+    wordings = names_of(record.take("rephrasings", required=False), "rephrasings")
+    return notes | ({"rephrasings": list(wordings)} if wordings else {})
 
 
 def _guess(options: Any, answer: str) -> AnswerKind:

@@ -103,6 +103,23 @@ class Record:
             f"`{names[0]}` is missing", suggestion=did_you_mean(names[0], extra) or f"Add `{names[0]}`."
         )
 
+    def texts(self, *names: str, beside: tuple[str, ...] = ()) -> dict[str, str]:
+        """The named fields as texts; those of `beside` need only be there.
+
+        Raises:
+            ItemError: Names every field that holds nothing, or is no text.
+        """
+        gone = [name for name in (*names, *beside) if self.fields.get(name) in (None, "", [], {})]
+        amiss = [n for n in names if n not in gone and not isinstance(self.fields[n], str | int | float)]
+        faults = [f"`{name}` is missing" for name in gone] + [f"`{name}` is no text" for name in amiss]
+        if faults:
+            extra = sorted(set(map(str, self.fields)) - {*names, *beside})
+            hint = did_you_mean(gone[0], extra) if gone and extra else ""
+            unhelpful = not hint or hint.startswith("Known")
+            first = (gone or amiss)[0]
+            raise ItemError("; ".join(faults), suggestion=f"Give `{first}`." if unhelpful else hint)
+        return {name: str(self.fields[name]) for name in names}
+
     @property
     def id(self) -> str:
         """The record's own id, else `file-number`."""

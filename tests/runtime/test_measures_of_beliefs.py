@@ -9,7 +9,6 @@ from docendo.runtime.measures import LessonTrace, observe_lesson
 from docendo.runtime.measures.beliefs import expected_calibration_error, same_answer
 from tests.runtime.recorded_run import belief, episode, grade, lesson, mean, values
 
-
 # --- beliefs --------------------------------------------------------------------------------------------
 
 

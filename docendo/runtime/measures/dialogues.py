@@ -26,6 +26,7 @@ from docendo.runtime.measures.measure import (
     LessonTrace,
     Observed,
     Place,
+    Row,
     measure,
     measure_family,
 )
@@ -38,9 +39,6 @@ __all__ = [
 
 SAYING = frozenset({"say", "send"})
 REPLYING = "reply"
-
-Row = tuple[float | None, str]
-"""A value, and why it is missing."""
 
 
 @dataclass(frozen=True, slots=True)

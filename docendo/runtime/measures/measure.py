@@ -19,7 +19,7 @@ from docendo.registry import Family, NumberedRegistry
 
 __all__ = [
     "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Observed",
-    "Place", "Scale", "measure", "measure_family", "observe_lesson",
+    "Place", "Row", "Scale", "measure", "measure_family", "observe_lesson",
 ]  # fmt: skip
 
 Scale = Literal["probability", "share", "correlation", "difference", "ratio", "nats", "count", "tokens"]
@@ -112,6 +112,8 @@ class Place(NamedTuple):
     student: str = ""
 
 
+Row = tuple[float | None, str]
+"""A value, and why it is missing."""
 Observed = tuple[Place, float | None, str]
 """Where, the value, and why it is missing."""
 Observe = Callable[[LessonTrace], Iterable[Observed]]

@@ -66,6 +66,9 @@ class MessageEvent(EventBase):
 
     kind: Literal["message"] = "message"
     message: Message
+    names_answer: bool | None = None
+    """In a dialogue, whether the words name the item's answer (see `docendo.scenarios.naming`); `None`
+    elsewhere. The laboratory's note: no agent sees it."""
 
 
 class CallEvent(EventBase):

@@ -4,17 +4,20 @@ A `Registry` is a table for one kind of thing (acts, item sources, measures, ...
 beside their definition; other packages register through an entry point in the group `docendo`, whose
 target is a module: importing it runs its `register` calls. Entry points load on the first miss, so that
 an installed plug-in costs nothing until a scenario names it. Third-party names are `package/name`.
+
+A `NumberedRegistry` also holds families: `NAME@3` is the member of the family `NAME` for the number 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from docendo.errors import UnknownNameError, UsageError, did_you_mean
 
-__all__ = ["Registry", "load_plugins"]
+__all__ = ["Family", "NumberedRegistry", "Registry", "load_plugins"]
 
 T = TypeVar("T")
 
@@ -79,8 +82,12 @@ class Registry(Generic[T]):
             return self._things[name]
         except KeyError:
             raise UnknownNameError(
-                f"unknown {self.kind} `{name}`", suggestion=did_you_mean(name, self._things)
+                f"unknown {self.kind} `{name}`", suggestion=self.suggestion(name)
             ) from None
+
+    def suggestion(self, name: str) -> str:
+        """A hint for a misspelt name."""
+        return did_you_mean(name, self._things)
 
     def names(self) -> list[str]:
         """All names, plug-ins included, sorted."""
@@ -94,3 +101,69 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Generic[T]):
+    """Things that differ by a whole number from 1 on."""
+
+    parameter: str
+    """What the number is called where it stands for any: `k` in `success@k`."""
+    member: Callable[[int], T]
+
+
+class NumberedRegistry(Registry[T]):
+    """A registry that also knows families; `names` and iteration give the single things only."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.families: dict[str, Family[T]] = {}
+
+    def add_family(self, name: str, family: Family[T]) -> Family[T]:
+        """Register `family`, which may have the name of a single thing as well.
+
+        Raises:
+            UsageError: Another family has the name.
+        """
+        if self.families.setdefault(name, family) is not family:
+            raise UsageError(f"the family `{name}` of {self.kind}s is registered twice")
+        return family
+
+    def get(self, name: str) -> T:
+        """The thing or the member of a family called `name`.
+
+        Raises:
+            UnknownNameError: Nothing is; the message suggests the nearest names.
+        """
+        found = self._member(name)
+        return found if found is not None else super().get(name)
+
+    def suggestion(self, name: str) -> str:
+        """A hint for a misspelt name, or for a number that none can be."""
+        family, at, number = name.partition("@")
+        if at and family in self.families:
+            parameter = self.families[family].parameter
+            return f"Write a whole number from 1 on for {parameter}, such as `{family}@3`."
+        shown = number if _is_number(number) else ""
+        members = (f"{known}@{shown or f.parameter}" for known, f in self.families.items())
+        return did_you_mean(name, [*(() if at else self._things), *members])
+
+    def _member(self, name: str) -> T | None:
+        family, _, number = name.partition("@")
+        if not _is_number(number):
+            return None
+        if family not in self.families:
+            load_plugins()
+        known = self.families.get(family)
+        return known.member(int(number)) if known else None
+
+    def __contains__(self, name: object) -> bool:
+        return (isinstance(name, str) and self._member(name) is not None) or super().__contains__(name)
+
+
+def _is_number(text: str) -> bool:
+    """Whether `text` is a whole number from 1 on, as it is usually written; no number has ten digits."""
+    return text.isascii() and text.isdigit() and text[0] != "0" and len(text) < 10

@@ -47,7 +47,7 @@ from docendo.runtime.minds.population import describe_mind, should_know
 from docendo.runtime.state import Draft, EpisodeState
 from docendo.scenarios.grader import grade
 from docendo.scenarios.item import Item
-from docendo.scenarios.naming import where_named
+from docendo.scenarios.naming import names_answer, where_named
 
 __all__ = ["follow", "note", "note_belief", "note_failure", "said"]
 
@@ -64,9 +64,11 @@ def said(
     state: EpisodeState, agent: Participant, act: Act, message: Message, turn: int, branch: Branch
 ) -> None:
     """A message was delivered. What a teacher says to students is searched for an answer not yet given."""
-    before = state.heard(branch)
+    before, item = state.heard(branch), state.item_of(branch)
     state.spoken.append((turn, branch, message))
-    note(state, MessageEvent, agent, act, turn, branch, message=message)
+    talk = message.act in _SPEAKING or message.act == "reply"
+    names = names_answer(message.text, item, item.answer) if talk else None
+    note(state, MessageEvent, agent, act, turn, branch, message=message, names_answer=names)
     if agent.role == "teacher" and message.act in _SPEAKING:
         _flag_leak(state, agent, act, message, before, turn, branch)
 

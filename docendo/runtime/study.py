@@ -90,7 +90,7 @@ def known_names() -> dict[str, Collection[str]]:
     """The names that a scenario may use, by kind."""
     return {
         "policy": POLICIES.names(),
-        "measure": MEASURES.names(),
+        "measure": MEASURES,
         "student_model": STUDENT_MODELS.names(),
         "graph": library_names(),
         "control": CONTROLS.names(),

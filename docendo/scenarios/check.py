@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from docendo.errors import Problem, UsageError, Where, did_you_mean
 from docendo.messages import Role
+from docendo.registry import Registry
 from docendo.scenarios.control import CONTROLS, agents_of_role
 from docendo.scenarios.environment import bad_references
 from docendo.scenarios.items.pools import pool_options
@@ -266,7 +267,8 @@ def _names(look: Look) -> Iterator[Problem]:
         if names is not None and name not in names and path[0] not in look.broken:
             message = f"unknown {kind.replace('_', ' ')} `{name[:60]}`"
             where = look.place(path, kind in _WRITTEN_AS_KEYS)
-            yield Problem(message=message, suggestion=did_you_mean(name, names), where=where)
+            hint = names.suggestion(name) if isinstance(names, Registry) else did_you_mean(name, names)
+            yield Problem(message=message, suggestion=hint, where=where)
 
 
 def _grid(look: Look) -> Iterator[Problem]:

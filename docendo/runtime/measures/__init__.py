@@ -1,6 +1,6 @@
 """Measures, statistics and controls: pure functions of recorded lessons."""
 
-from docendo.runtime.measures import beliefs, diagnoses, outcomes
+from docendo.runtime.measures import beliefs, diagnoses, dialogues, fidelity, learning, outcomes
 from docendo.runtime.measures.measure import (
     MEASURES,
     EpisodeTrace,
@@ -8,13 +8,14 @@ from docendo.runtime.measures.measure import (
     Measure,
     Observation,
     measure,
+    measure_family,
     observe_lesson,
 )
 
-BUILT_IN = (outcomes, beliefs, diagnoses)
+BUILT_IN = (outcomes, beliefs, diagnoses, dialogues, learning, fidelity)
 """Importing these registers their measures."""
 
 __all__ = [
     "BUILT_IN", "MEASURES", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "measure",
-    "observe_lesson",
+    "measure_family", "observe_lesson",
 ]  # fmt: skip

@@ -15,24 +15,25 @@ from typing import Literal, NamedTuple
 
 from docendo.events import Event, GradeEvent, StopReason
 from docendo.messages import Role
-from docendo.registry import Registry
+from docendo.registry import Family, NumberedRegistry
 
 __all__ = [
-    "ALPHA", "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Place",
-    "Scale", "measure", "observe_lesson",
+    "ALPHA", "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Observed",
+    "Place", "Row", "Scale", "measure", "measure_family", "observe_lesson",
 ]  # fmt: skip
 
-Scale = Literal["probability", "share", "correlation", "nats", "count", "tokens"]
+Scale = Literal["probability", "share", "correlation", "difference", "ratio", "nats", "count", "tokens"]
 Better = Literal["high", "low", "none"]
 
 ALPHA = 0.05
 """Two-sided error of every interval and test."""
 
 BOUNDS: dict[Scale, tuple[float, float] | None] = {
-    "probability": (0.0, 1.0), "share": (0.0, 1.0), "correlation": (-1.0, 1.0),
-    "nats": None, "count": None, "tokens": None,
+    "probability": (0.0, 1.0), "share": (0.0, 1.0), "correlation": (-1.0, 1.0), "difference": (-1.0, 1.0),
+    "ratio": None, "nats": None, "count": None, "tokens": None,
 }  # fmt: skip
-"""Smallest and largest value on each scale; `None` where there is no largest."""
+"""Smallest and largest value on each scale; `None` where one of them does not exist. `difference` is of two
+shares."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +115,13 @@ class Place(NamedTuple):
     student: str = ""
 
 
+Row = tuple[float | None, str]
+"""A value, and why it is missing."""
 Observed = tuple[Place, float | None, str]
 """Where, the value, and why it is missing."""
 Observe = Callable[[LessonTrace], Iterable[Observed]]
+ObserveAt = Callable[[LessonTrace, int], Iterable[Observed]]
+"""For a family: with its number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +144,11 @@ class Measure:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Smallest and largest possible value; `None` where there is no largest."""
+        """Smallest and largest possible value; `None` where one of them does not exist."""
         return BOUNDS[self.scale]
 
 
-MEASURES: Registry[Measure] = Registry("measure")
+MEASURES: NumberedRegistry[Measure] = NumberedRegistry("measure")
 """All measures, by the name that a scenario's `measures:` uses."""
 
 
@@ -159,6 +164,26 @@ def measure(
                 name=name, scale=scale, better=better, binary=binary, description=description, values=values
             ),
         )
+
+    return add
+
+
+def measure_family(
+    name: str, parameter: str, *, scale: Scale, better: Better, binary: bool = False, description: str
+) -> Callable[[ObserveAt], Family[Measure]]:
+    """Register the decorated function of a lesson and a number as the measures `NAME@1`, `NAME@2`, ...
+
+    `parameter` is the number's letter in documentation; see `Measure` for the other arguments.
+    """
+
+    def add(values: ObserveAt) -> Family[Measure]:
+        def member(number: int) -> Measure:
+            return Measure(
+                name=f"{name}@{number}", scale=scale, better=better, binary=binary, description=description,
+                values=lambda trace: values(trace, number),
+            )  # fmt: skip
+
+        return MEASURES.add_family(name, Family(parameter, member))
 
     return add
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from docendo.events import GradeEvent, MessageEvent, SpendEvent
-from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, measure
+from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, Row, measure
 
 __all__ = [
     "Unit", "accuracy", "accuracy_in_tests", "broken", "correctness", "explanation_tokens", "intervened",
@@ -95,7 +95,7 @@ def units_of(trace: LessonTrace, *kinds: str) -> Iterator[Unit]:
 
 
 def _seen(
-    trace: LessonTrace, kinds: tuple[str, ...], value: Callable[[Unit], tuple[float | None, str] | None]
+    trace: LessonTrace, kinds: tuple[str, ...], value: Callable[[Unit], Row | None]
 ) -> Iterator[Observed]:
     """One row per unit for which `value` is not `None`; of an episode that failed, always a missing one."""
     for unit in units_of(trace, *kinds):
@@ -106,7 +106,7 @@ def _seen(
             yield (place, *row)
 
 
-def correctness(grade: GradeEvent | None) -> tuple[float | None, str]:
+def correctness(grade: GradeEvent | None) -> Row:
     """1 or 0; or `None`, and why it is missing."""
     if grade is None:
         return None, "no answer was graded"
@@ -115,7 +115,7 @@ def correctness(grade: GradeEvent | None) -> tuple[float | None, str]:
     return float(grade.correct), ""
 
 
-def _change(unit: Unit, before: bool) -> tuple[float | None, str] | None:
+def _change(unit: Unit, before: bool) -> Row | None:
     """Whether correctness went from `before` to its opposite between the first and the final answer."""
     if unit.first is None and unit.grades:
         return None

@@ -2,7 +2,8 @@
 
     python docs/gallery/make_readings.py [NAME ...] [--store URL] [--data FOLDER]
 
-A page is prose around blocks between `<!-- begin KEY -->` and `<!-- end KEY -->`; only these are rewritten.
+A page is prose around blocks between `<!-- begin KEY -->` and `<!-- end KEY -->`; only these are rewritten,
+and what a page has no block for is left out.
 The comparisons of a page are listed in `readings.yaml`: each is a paired difference with its clustered
 interval and its p from sign flips, and a list is one family for Holm's correction. Runs that are finished in
 the store are read and not repeated. Blocks on real item files need `--data`; without it they stay.
@@ -241,7 +242,7 @@ def _table(study: Study, measure: str) -> str:
         for arm in ordinary
     }
     titles = [
-        ", ".join(_value(a.name, v) for a, v in zip(across, column, strict=True)) or measure
+        ", ".join(_value(a.name, v) for a, v in zip(across, column, strict=True)) or "mean"
         for column in columns
     ]
     lines = [f"| {measure}, by {down.name} | " + " | ".join(titles) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -281,13 +282,11 @@ def _run(name: str, url: str, settings: Sequence[str]) -> str:
     return str(json.loads(done.stdout)["data"]["run"])
 
 
-def _rewritten(text: str, blocks: Mapping[str, str], page: Path) -> str:
+def _rewritten(text: str, blocks: Mapping[str, str]) -> str:
     for key, content in blocks.items():
         pattern = re.compile(
             rf"(<!-- begin {re.escape(key)} -->\n).*?(<!-- end {re.escape(key)} -->)", re.DOTALL
         )
-        if not pattern.search(text):
-            sys.stderr.write(f"{page.name}: no block `{key}`\n")
         text = pattern.sub(lambda m, c=content: f"{m[1]}{c}\n{m[2]}", text)  # type: ignore[misc]
     return text
 
@@ -303,7 +302,7 @@ def write_page(name: str, plan: Mapping[str, Any], url: str, data: str) -> None:
     with open_store(url, create=False, readonly=True) as store:
         readings = Readings(name, plan, {run: Study(store, id_) for run, id_ in ids.items()})
         blocks = dict(readings.blocks())
-    page.write_text(_rewritten(page.read_text(), blocks, page))
+    page.write_text(_rewritten(page.read_text(), blocks))
     sys.stderr.write(f"{page.name}: {', '.join(blocks)}\n")
 
 

@@ -257,8 +257,26 @@ class Lesson:
                 "samples": [str(n + 1) for n in range(phase.samples or 0)],
                 "repeats": [str(n + 1) for n in range(phase.repeats or 1)],
             },
-            decoys={item.id: items[(i + 1) % len(items)] for i, item in enumerate(items)},
+            decoys=self._decoys(phase, items),
         )
+
+    def _decoys(self, phase: Phase, items: Sequence[Item]) -> dict[str, Item]:
+        """Item -> one whose explanation is irrelevant to it.
+
+        One of another teach phase that has no skill in common, where there is one: a hint on the same topic may
+        well help. Else the next item of the phase.
+        """
+        elsewhere = [
+            item
+            for other in self.setting.scenario.plan
+            if other.kind == "teach" and other.id != phase.id
+            for item in self.setting.pools.get(other.pool, ())
+        ]
+        decoys = {}
+        for i, item in enumerate(items):
+            far = [e for e in elsewhere if e.skills and not set(e.skills) & set(item.skills)]
+            decoys[item.id] = far[i % len(far)] if far else items[(i + 1) % len(items)]
+        return decoys
 
     # --- running ------------------------------------------------------------------------------------------
 

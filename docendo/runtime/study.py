@@ -341,7 +341,7 @@ def _distortion_problems(setup: Setup, loaded: LoadedScenario) -> Iterator[Probl
 
 def _explanations(setup: Setup, phase: Phase) -> Iterator[tuple[str, Act]]:
     """(agent, act) of the explanations that teachers can give in a phase."""
-    if phase.kind == "rest":
+    if phase.kind in ("rest", "refine"):
         return
     graph = setup.graphs[phase.id]
     for node in sorted(nodes_reached(graph, phase.params)):

@@ -86,7 +86,8 @@ class StudentModelSpec(Named):
         None, description="For `constant`; the observed base rate when unset."
     )
     update: Flag = Field(
-        False, description="Observe the student anew before every further round of a teach phase."
+        False,
+        description="Observe the student anew before every further round of a teach phase.",
     )
 
 

@@ -9,17 +9,15 @@ the agents' memories, and what they added is merged in item order afterwards; or
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from docendo.agents.participant import Participant, as_heard
-from docendo.agents.port import ModelPort
-from docendo.agents.prompt import PromptTemplate
 from docendo.errors import DocendoError, EpisodeFailure, InfrastructureError
 from docendo.events import DecisionEvent, ErrorEvent, EventBase, MemoryEvent, StopEvent, StopReason
 from docendo.graphs.compile import CompiledGraph
 from docendo.memory.state import MemoryState, merge
+from docendo.runtime.assignment import Assigned, Assignment
 from docendo.runtime.choosing import choose
 from docendo.runtime.consequences import note_failure
 from docendo.runtime.episode import Episode
@@ -31,44 +29,16 @@ from docendo.runtime.observation import absorb
 from docendo.runtime.refinement import Exam, refine
 from docendo.runtime.roster import make_roster, new_models, sampling_of
 from docendo.runtime.seed import derive_seed, uniform
+from docendo.runtime.setting import SHARED_UNITS, LessonSetting
 from docendo.runtime.together import together
 from docendo.runtime.yoking import deranged, spoken_in
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.allotment import Allotment
-from docendo.scenarios.items.exam import choose_exam
-from docendo.scenarios.items.rephrase import rephrased
 from docendo.scenarios.schema import Phase, Scenario
 from docendo.scenarios.taxonomy import TaxonomySpec, load_taxonomy
 
-__all__ = ["Finished", "Lesson", "LessonSetting"]
-
-SHARED_UNITS = ("interventions",)
-"""Units whose limit holds for a whole phase; every other unit is limited per episode."""
-
-Assigned = Mapping[str, Sequence[Item]]
-"""Student -> what it works on; `""` stands for all of them where a graph fans out over students."""
-
-Finished = Callable[[int, EpisodeTrace, float], Awaitable[None]]
-"""Called with (ordinal, trace, seconds) when an episode has ended."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LessonSetting:
-    """What a lesson is given, ready to use."""
-
-    scenario: Scenario
-    condition: str
-    replicate: int
-    pools: Mapping[str, tuple[Item, ...]]
-    templates: dict[str, dict[str, PromptTemplate]]
-    graphs: Mapping[str, CompiledGraph]
-    """Phase id -> its graph."""
-    port: ModelPort
-    finished: Finished
-    examines: bool = False
-    """Whether this is the fidelity check: answers are held against what the students should know."""
-    base: Path = Path()
+__all__ = ["Lesson"]
 
 
 @dataclass
@@ -77,7 +47,7 @@ class Lesson:
 
     setting: LessonSetting
     agents: dict[str, Participant] = field(init=False)
-    allotment: Allotment = field(init=False)
+    assignment: Assignment = field(init=False)
     traces: list[EpisodeTrace] = field(default_factory=list)
     _ordinal: int = 0
     _observed: dict[str, Assigned] = field(default_factory=dict)
@@ -85,8 +55,9 @@ class Lesson:
 
     def __post_init__(self) -> None:
         s = self.setting
-        self.allotment = Allotment(s.pools, derive_seed(s.scenario.seed, s.replicate, "allotment"))
-        self.agents = make_roster(s.scenario, s.replicate, s.templates, self.allotment)
+        allotment = Allotment(s.pools, derive_seed(s.scenario.seed, s.replicate, "allotment"))
+        self.agents = make_roster(s.scenario, s.replicate, s.templates, allotment)
+        self.assignment = Assignment(s, allotment, dict(self.agents))
 
     async def run(self) -> LessonTrace:
         """Carry the lesson through its plan.
@@ -116,14 +87,14 @@ class Lesson:
         for phase in self.setting.scenario.plan:
             if phase.kind != "rest":
                 for pool in phase.pools:
-                    self._items(phase, pool)
+                    self.assignment.items(phase, pool)
                 if phase.exam is not None:
-                    self._exam(phase, self._items(phase, phase.pool)[0])
+                    self.assignment.exam(phase, self.assignment.items(phase, phase.pool)[0])
 
     # --- phases -------------------------------------------------------------------------------------------
 
     async def _phase(self, index: int, phase: Phase) -> None:
-        items = self._assigned(phase)
+        items = self.assignment.assigned(phase)
         shared = Ledger(self._limits(phase, sum(map(len, items.values())), shared=True))
         done: set[tuple[str, str]] = set()
         for number in range(phase.rounds):
@@ -179,38 +150,6 @@ class Lesson:
             key = EpisodeKey(index=index, phase=phase.id, round=0, item="", student=name)
             await self._finish(key, phase, [event, StopEvent(n=1, reason="end")], "end", "", 0.0)
 
-    def _assigned(self, phase: Phase) -> Assigned:
-        """Who works on what. Parallel forms go round: over students, and over replicates for each of them."""
-        edges = self.setting.graphs[phase.id].spec.edges
-        students = [""] if any("students" in edge.each for edge in edges) else self._students()
-        pools = [phase.pools[(self.setting.replicate + n) % len(phase.pools)] for n in range(len(students))]
-        items = {pool: self._items(phase, pool) for pool in dict.fromkeys(pools)}
-        return {s: items[pool] for s, pool in zip(students, pools, strict=True)}
-
-    def _items(self, phase: Phase, pool: str) -> tuple[Item, ...]:
-        if phase.kind == "observe":
-            return self.allotment.take(
-                pool, phase.count or self._default_observations(), f"observe {phase.id}"
-            )
-        items = self.allotment.all(pool, "episodes")
-        items = items[: phase.count] if phase.count and phase.kind != "refine" else items
-        return items if phase.rephrase is None else tuple(rephrased(items, phase.rephrase))
-
-    def _exam(self, phase: Phase, item: Item) -> tuple[Item, ...]:
-        """What students sit after they were taught `item`."""
-        if phase.exam is None:
-            return ()
-        pool = self.allotment.all(phase.exam.pool, "episodes") if phase.exam.pool else ()
-        return choose_exam(item, pool, phase.exam, source=self.setting.scenario.items)
-
-    def _default_observations(self) -> int:
-        """Twice what a prompt shows, so that balancing has something to choose from."""
-        shown = [a.spec.student_model.demonstrations for a in self.agents.values() if a.spec.student_model]
-        return max(2 * max(shown, default=4), 1)
-
-    def _students(self) -> list[str]:
-        return [a.name for a in self.agents.values() if a.role == "student"] or [""]
-
     def _limits(self, phase: Phase, n: int, *, shared: bool) -> dict[str, int]:
         budget = self.setting.scenario.budget if phase.kind == "teach" else {}
         return {u: amount_of(a, n) for u, a in budget.items() if (u in SHARED_UNITS) == shared}
@@ -220,14 +159,14 @@ class Lesson:
     ) -> list[Episode]:
         items = list({i.id: i for its in assigned.values() for i in its}.values())
         lab = self._laboratory(phase, items)
-        limits = self._limits(phase, len(items), shared=False)
-        exams = {item.id: {i.id: i for i in self._exam(phase, item)} for item in items}
+        limits, agents = self._limits(phase, len(items), shared=False), dict(self.agents)
+        exams = {item.id: {i.id: i for i in self.assignment.exam(phase, item)} for item in items}
         return [
             Episode(
                 lab=lab,
                 item=item,
                 exam=exams[item.id],
-                agents=self.agents,
+                agents=agents,
                 shared=shared,
                 key=EpisodeKey(index=index, phase=phase.id, round=number, item=item.id, student=student),
                 ledger=Ledger(limits),
@@ -253,30 +192,12 @@ class Lesson:
             examines=s.examines,
             sampling={g: sampling_of(a, s.scenario.models[a.model]) for g, a in s.scenario.agents.items()},
             members={
-                "students": self._students(),
+                "students": self.assignment.students(),
                 "samples": [str(n + 1) for n in range(phase.samples or 0)],
                 "repeats": [str(n + 1) for n in range(phase.repeats or 1)],
             },
-            decoys=self._decoys(phase, items),
+            decoys=self.assignment.decoys(phase, items),
         )
-
-    def _decoys(self, phase: Phase, items: Sequence[Item]) -> dict[str, Item]:
-        """Item -> one whose explanation is irrelevant to it.
-
-        One of another teach phase that has no skill in common, where there is one: a hint on the same topic may
-        well help. Else the next item of the phase.
-        """
-        elsewhere = [
-            item
-            for other in self.setting.scenario.plan
-            if other.kind == "teach" and other.id != phase.id
-            for item in self.setting.pools.get(other.pool, ())
-        ]
-        decoys = {}
-        for i, item in enumerate(items):
-            far = [e for e in elsewhere if e.skills and not set(e.skills) & set(item.skills)]
-            decoys[item.id] = far[i % len(far)] if far else items[(i + 1) % len(items)]
-        return decoys
 
     # --- running ------------------------------------------------------------------------------------------
 
@@ -288,7 +209,7 @@ class Lesson:
         else:
             traces = []
             for i, episode in enumerate(episodes):
-                episode.agents = self.agents
+                episode.agents = dict(self.agents)
                 traces.append(await self._run_one(first + i, phase, episode))
                 if phase.kind == "teach":
                     self._merge([episode])
@@ -392,7 +313,7 @@ class _LessonBench:
     def draw(self, n: int | None, *purpose: object) -> tuple[Item, ...]:
         """`n` of the phase's items by lot; all of them in order for `None`."""
         setting = self.lesson.setting
-        items = self.lesson._items(self.phase, self.phase.pool)
+        items = self.lesson.assignment.items(self.phase, self.phase.pool)
         seed = (setting.scenario.seed, setting.replicate, self.phase.id, *purpose)
         return items if n is None else tuple(sorted(items, key=lambda i: uniform(*seed, i.id))[:n])
 

@@ -26,9 +26,10 @@ from docendo.graphs.library import library_names, load_library
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.identity import Identity, Pools, digest_of, identify
-from docendo.runtime.lesson import SHARED_UNITS, Finished, Lesson, LessonSetting
+from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import MEASURES, EpisodeTrace
 from docendo.runtime.roster import agent_names, agent_role, templates_of
+from docendo.runtime.setting import SHARED_UNITS, Finished, LessonSetting
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.arithmetic import BUGS, parse_problem
 from docendo.scenarios.check import check_scenario

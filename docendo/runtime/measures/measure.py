@@ -18,8 +18,8 @@ from docendo.messages import Role
 from docendo.registry import Family, NumberedRegistry
 
 __all__ = [
-    "ALPHA", "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation", "Observed",
-    "Place", "Row", "Scale", "measure", "measure_family", "observe_lesson",
+    "ALPHA", "BOUNDS", "MEASURES", "Better", "EpisodeTrace", "LessonTrace", "Measure", "Observation",
+    "Observed", "Place", "Row", "Scale", "measure", "measure_family", "observe_lesson",
 ]  # fmt: skip
 
 Scale = Literal["probability", "share", "correlation", "difference", "ratio", "nats", "count", "tokens"]

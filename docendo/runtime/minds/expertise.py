@@ -116,6 +116,10 @@ class Expertise:
             rules = {**rules, slot: _bug_of(slot, seed, "slip to", item.id)} if slot else rules
         return tuple(sorted(rules.items()))
 
+    def studied(self, view: View) -> Mapping[str, str]:
+        """Its rules with what the worked examples in its memory correct in them."""
+        return self._after_examples(view, state_of(view)["rules"])
+
     def priority(self, view: View) -> Callable[[Step], float]:
         """How badly the student seems to need each step: the probability that its own rule there is wrong."""
         style = view.params.get("style", "personalised" if view.evidence else "plain")

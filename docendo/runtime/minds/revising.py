@@ -10,6 +10,7 @@ single change explains is left out.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from docendo.agents.exemplars import candidates
 from docendo.agents.view import View
@@ -85,7 +86,7 @@ class Reviser:
         """Words that lead to the answer that is known to be right; `None` where it finds none."""
         problem = problem_of(example.question)
         if problem is not None:
-            rules = _leading_to(problem, example.answer, state_of(view)["rules"])
+            rules = _leading_to(problem, example.answer, self.expertise.studied(view))
             if rules is None:
                 return None
             return spelled_out(worked(problem, rules)[0], lambda step: 0.0, room=room)
@@ -98,7 +99,7 @@ class Reviser:
         return first_sentences(item.solution, room=room) if len(lacking) <= 1 else None
 
 
-def _leading_to(problem: Problem, answer: str, held: dict[str, str]) -> Rules | None:
+def _leading_to(problem: Problem, answer: str, held: Mapping[str, str]) -> Rules | None:
     """The rules held, or those with one change, that give `answer`; a correct rule is tried first."""
     changes: list[dict[str, str]] = [{}]
     for slot in (s for s in exercised(problem) if s in held):

@@ -1,17 +1,14 @@
 from fractions import Fraction
 from itertools import combinations
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docendo.events import Event, MessageEvent
-from docendo.messages import Message
 from docendo.runtime.measures import EpisodeTrace, observe_lesson
 from docendo.runtime.measures.samples import taught_samples
 from docendo.runtime.measures.votes import Rule, Vote, chosen, expected_correctness, identity, outcome
-from tests.runtime.recorded_run import episode, grade, lesson, mean, values
+from tests.runtime.recorded_run import Exam, episode, grade, lesson, mean, sampled, values
 
 RULES: tuple[Rule, ...] = ("max", "sum", "avg", "count")
 SCORED: tuple[Rule, ...] = ("max", "sum", "avg")
@@ -110,31 +107,6 @@ def test_few_subsets_are_all_taken_and_many_are_drawn_by_the_seed() -> None:
 
 
 # --- episodes -------------------------------------------------------------------------------------------
-
-Exam = dict[str, list[bool | None]]
-
-
-def demonstration(branch: str, text: str = "words") -> MessageEvent:
-    message = Message(sender="teacher", kind="explanation", act="demonstrate", text=text)
-    return MessageEvent(branch=branch, agent="teacher", act="demonstrate", message=message)
-
-
-def sampled(*samples: tuple[str | None, Exam], item: str = "i", **fields: Any) -> EpisodeTrace:
-    """An episode of learning by teaching: (answer, student -> exam) of each sample; `R` is right."""
-    events: list[Event] = []
-    for number, (answer, exam) in enumerate(samples, 1):
-        branch = f"samples={number}"
-        events.append(demonstration(branch))
-        if answer is not None:
-            about = {"branch": branch, "agent": "teacher", "student": "teacher", "role": "teacher"}
-            right = None if answer == "?" else answer == "R"
-            events.append(grade(item, right, answer=answer, turn=0, n=1, **about))
-        for student, answers in exam.items():
-            for place, right in enumerate(answers):
-                below = f"{branch}/students={student}/items=e{place}/repeats=1"
-                about = {"branch": below, "agent": student, "student": student}
-                events.append(grade(f"e{place}", right, turn=2, **about))
-    return episode(item, *events, **fields)
 
 
 def exam(*right: bool | None) -> Exam:

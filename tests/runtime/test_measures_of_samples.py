@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
 
@@ -138,6 +139,22 @@ def test_one_episode() -> None:
         "exam_score": [0.5],
         "score_auc": [1.0],
     }
+
+
+def test_what_a_teacher_says_after_the_exam_is_not_the_sample() -> None:
+    about = {
+        "branch": "samples=1",
+        "agent": "teacher",
+        "student": "teacher",
+        "role": "teacher",
+        "act": "solve",
+    }
+    later = grade("i", True, answer="R", turn=5, **about)
+    for answer, right in (("x", 0.0), (None, 0.0), ("R", 1.0)):
+        trace = sampled((answer, exam(True)))
+        after = replace(trace, events=(*trace.events, later))
+        assert values(lesson(after), "one_sample") == [right]
+    assert values(lesson(episode("i", later)), "self_consistency") == [1.0]
 
 
 def test_exams_are_averaged_over_students() -> None:

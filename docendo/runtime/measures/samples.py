@@ -43,24 +43,30 @@ class Taught:
 
 
 def taught_samples(events: Sequence[Event]) -> list[Taught]:
-    """The samples of an episode in their order, from its events."""
+    """The samples of an episode in their order, from its events.
+
+    A sample's answer is the one that its first explanation leads to; a teacher may answer again later, once
+    it has read the exams. Where nothing is explained, it is the teacher's first answer.
+    """
     said: dict[str, MessageEvent] = {}
-    graded: dict[str, GradeEvent] = {}
+    graded: dict[str, list[GradeEvent]] = {}
     exams: dict[str, dict[tuple[str, str, str], GradeEvent]] = {}
     for event in events:
         sample, _, below = event.branch.partition("/")
         if not sample.startswith(AXIS):
             continue
         if isinstance(event, MessageEvent) and not below and event.message.kind == "explanation":
-            said[sample] = event
+            said.setdefault(sample, event)
         elif isinstance(event, GradeEvent) and event.role == "teacher" and not below:
-            graded[sample] = event
+            graded.setdefault(sample, []).append(event)
         elif isinstance(event, GradeEvent) and event.role == "student":
             exams.setdefault(sample, {})[below, event.student, event.item] = event
-    return [
-        Taught(sample, said.get(sample), _vote(graded.get(sample), exams.get(sample, {}).values()))
-        for sample in sorted({**said, **graded}, key=lambda name: (len(name), name))
-    ]
+    found = []
+    for sample in sorted({**said, **graded}, key=lambda name: (len(name), name)):
+        message, exam = said.get(sample), exams.get(sample, {}).values()
+        own = (g for g in graded.get(sample, ()) if message is None or g.turn == message.turn)
+        found.append(Taught(sample, message, _vote(next(own, None), exam)))
+    return found
 
 
 def _vote(grade: GradeEvent | None, exam: Iterable[GradeEvent]) -> Vote:

@@ -80,6 +80,33 @@ def helped_episode(item: str, before: bool, after: bool | None) -> EpisodeTrace:
     return episode(item, *events)
 
 
+Exam = dict[str, list[bool | None]]
+"""Student -> its answers."""
+
+
+def demonstration(branch: str, text: str = "words") -> MessageEvent:
+    message = Message(sender="teacher", kind="explanation", act="demonstrate", text=text)
+    return MessageEvent(branch=branch, agent="teacher", act="demonstrate", message=message)
+
+
+def sampled(*samples: tuple[str | None, Exam], item: str = "i", **fields: Any) -> EpisodeTrace:
+    """An episode of learning by teaching: (answer, student -> exam) of each sample; `R` is right."""
+    events: list[Event] = []
+    for number, (answer, exam) in enumerate(samples, 1):
+        branch = f"samples={number}"
+        events.append(demonstration(branch))
+        if answer is not None:
+            about = {"branch": branch, "agent": "teacher", "student": "teacher", "role": "teacher"}
+            right = None if answer == "?" else answer == "R"
+            events.append(grade(item, right, answer=answer, turn=0, n=1, **about))
+        for student, answers in exam.items():
+            for place, right in enumerate(answers):
+                below = f"{branch}/students={student}/items=e{place}/repeats=1"
+                about = {"branch": below, "agent": student, "student": student}
+                events.append(grade(f"e{place}", right, turn=2, **about))
+    return episode(item, *events, **fields)
+
+
 def write_lesson(store: Store, run: str, trace: LessonTrace, measures: Sequence[str] = MEASURES) -> None:
     key = LessonKey(run, trace.condition, trace.replicate)
     store.put_lessons([key])

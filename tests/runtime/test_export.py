@@ -2,15 +2,19 @@ import csv
 import importlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from docendo.errors import StoreError, UnknownNameError, UsageError
-from docendo.events import Event, event_adapter
-from docendo.runtime.export import FORMATS, export
+from docendo.events import CallEvent, Event, event_adapter
+from docendo.runtime.export import FORMATS, PairRule, export
+from docendo.runtime.export.training import sample_pairs
 from docendo.runtime.store import Store, open_store
 from tests.runtime.recorded_run import (
     BUDGET,
@@ -20,6 +24,8 @@ from tests.runtime.recorded_run import (
     grade,
     helped_episode,
     lesson,
+    put_call,
+    sampled,
     taught,
     write_grid,
     write_lesson,
@@ -158,6 +164,127 @@ def test_preference_without_pairs_explains_itself(store: Store, tmp_path: Path) 
     write_grid(store, items=2, replicates=1)
     done = export(store, "r1", "preference", tmp_path / "pairs.jsonl")
     assert "two different explanations to the same prompt" in done.warnings[0]
+
+
+# --- pairs of samples -----------------------------------------------------------------------------------
+
+Samples = list[tuple[str, str | None, float]]
+"""(text, answer, share of eight exam items that were right)."""
+
+
+def taught_by_samples(
+    store: Store,
+    samples: Samples,
+    item: str = "q",
+    *,
+    condition: str = "c0",
+    replicate: int = 0,
+    **fields: Any,
+) -> None:
+    """A lesson of one episode of learning by teaching, its calls in the journal."""
+    rows = [(answer, {"student": [i < 8 * share for i in range(8)]}) for _, answer, share in samples]
+    e = sampled(*rows, item=item, **fields)
+    calls: list[Event] = []
+    for number, (text, _, _) in enumerate(samples, 1):
+        key = put_call(store, f"d-{condition}-{replicate}-{item}-{number}", f"Explain {item}.", text)
+        calls.append(
+            CallEvent(
+                branch=f"samples={number}", n=9, agent="teacher", act="demonstrate", key=key, model="m",
+                operation="generate",
+            )
+        )  # fmt: skip
+    e = replace(e, events=tuple(sorted((*e.events, *calls), key=lambda event: event.position)))
+    write_lesson(store, "r1", lesson(e, condition=condition, replicate=replicate))
+
+
+def paired(store: Store, tmp_path: Path, **rule: Any) -> list[dict[str, Any]]:
+    store.flush()
+    export(store, "r1", "preference", tmp_path / "pairs.jsonl", force=True, pairs=PairRule(**rule))
+    return lines(tmp_path / "pairs.jsonl")
+
+
+def texts(pairs: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(p["chosen"][0]["content"], p["rejected"][0]["content"]) for p in pairs]
+
+
+def test_samples_pair_by_half_correctness_and_half_exam_score(store: Store, tmp_path: Path) -> None:
+    begin(store, [({}, "")])
+    taught_by_samples(
+        store, [("good", "R", 1), ("poor", "R", 0.25), ("wrong", "x", 0.5), ("lost", None, 0.5)]
+    )
+    pairs = paired(store, tmp_path)
+    # worth: 1, 0.625, 0.25, 0.25
+    assert texts(pairs) == [
+        ("good", "wrong"), ("good", "lost"), ("good", "poor"), ("poor", "wrong"), ("poor", "lost"),
+    ]  # fmt: skip
+    first = pairs[0]
+    assert [m["role"] for m in first["prompt"]] == ["system", "user"]
+    assert first["source_chosen"] == {
+        "run": "r1", "condition": "c0", "replicate": 0, "episode": "teach/q", "item": "q", "agent": "teacher",
+        "act": "demonstrate", "model": "m", "call": "d-c0-0-q-1", "sample": "1", "score": 1.0,
+        "correct": True, "exam": 1.0,
+    }  # fmt: skip
+    wrong = first["source_rejected"]
+    assert (wrong["sample"], wrong["score"], wrong["correct"], wrong["exam"]) == ("3", 0.25, False, 0.5)
+
+
+def test_the_margin_must_be_exceeded_and_the_baseline_asks_for_correctness_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    begin(store, [({}, "")])
+    taught_by_samples(store, [("good", "R", 1), ("poor", "R", 0.25), ("wrong", "x", 1)])
+    assert texts(paired(store, tmp_path)) == [("good", "wrong"), ("good", "poor")]
+    assert texts(paired(store, tmp_path, margin=0.375)) == [("good", "wrong")]
+    assert texts(paired(store, tmp_path, exam_weight=0)) == [("good", "wrong"), ("poor", "wrong")]
+
+
+def test_of_an_item_the_largest_differences_are_kept_and_then_the_earlier_samples(
+    store: Store, tmp_path: Path
+) -> None:
+    begin(store, [({}, "")])
+    rights: Samples = [(f"r{i}", "R", 1) for i in range(3)]
+    wrongs: Samples = [(f"w{i}", "x", share) for i, share in enumerate((0.5, 0, 0, 0.5))]
+    taught_by_samples(store, [*rights, *wrongs], "a")
+    taught_by_samples(store, [*rights, *wrongs], "b", replicate=1)
+    pairs = paired(store, tmp_path)
+    expected = [(f"r{i}", f"w{j}") for i in range(3) for j in (1, 2)] + [("r0", "w0"), ("r0", "w3")]
+    assert texts(pairs) == expected * 2
+    assert [p["source_chosen"]["item"] for p in pairs] == ["a"] * 8 + ["b"] * 8
+    assert len(paired(store, tmp_path, per_item=3)) == 6
+
+
+def test_equal_texts_unjudged_samples_controls_and_failures_make_no_pair(
+    store: Store, tmp_path: Path
+) -> None:
+    begin(store, [({}, ""), ({}, "wrong_teacher")])
+    taught_by_samples(store, [("same", "R", 1), ("same", "x", 0), ("unjudged", "?", 0)])
+    pair: Samples = [("good", "R", 1), ("bad", "x", 0)]
+    taught_by_samples(store, pair, condition="c1")
+    taught_by_samples(store, pair, replicate=1, outcome="failed", failure="timeout")
+    assert paired(store, tmp_path) == []
+    taught_by_samples(store, pair, replicate=2)
+    taught_by_samples(store, pair, replicate=3)
+    assert texts(paired(store, tmp_path)) == [("good", "bad")]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["R", "x"]), st.integers(0, 8)), min_size=1, max_size=6),
+    st.sampled_from([0.0, 0.3, 0.5]),
+    st.integers(1, 8),
+)
+def test_pairs_keep_to_their_rule(rows: list[tuple[str, int]], margin: float, most: int) -> None:
+    with open_store("sqlite://") as opened:
+        begin(opened, [({}, "")])
+        taught_by_samples(opened, [(f"t{i}", answer, right / 8) for i, (answer, right) in enumerate(rows)])
+        opened.flush()
+        pairs = list(sample_pairs(opened, "r1", PairRule(margin=margin, per_item=most)))
+    worth = [0.5 * (answer == "R") + right / 16 for answer, right in rows]
+    wide = sum(a - b > margin for a in worth for b in worth)
+    assert len(pairs) == min(most, wide)
+    gaps = [p["source_chosen"]["score"] - p["source_rejected"]["score"] for p in pairs]
+    assert all(gap > margin for gap in gaps)
+    assert gaps == sorted(gaps, reverse=True)
 
 
 def test_config_is_the_stored_scenario_with_its_axes_in_order(store: Store, tmp_path: Path) -> None:

@@ -257,17 +257,27 @@ def export(
     to: Annotated[
         Literal["jsonl", "csv", "parquet", "sft", "preference", "config"], typer.Option(help="Format.")
     ] = "jsonl",
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="preference: samples that differ by more in worth are a pair.")
+    ] = 0.3,
+    per_item: Annotated[int, typer.Option(min=1, help="preference: most pairs of samples of an item.")] = 8,
+    exam_weight: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="preference: part of a sample's worth that is its exam score."),
+    ] = 0.5,
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
     store: StoreUrl = DEFAULT_STORE,
     json: JsonFlag = False,
 ) -> None:
     """Write a run's episodes, tables, training data or scenario to a file."""
+    from docendo.runtime.export import PairRule
     from docendo.runtime.export import export as export_run
     from docendo.runtime.store import open_store
 
     output = Output(json)
+    pairs = PairRule(margin=margin, per_item=per_item, exam_weight=exam_weight)
     with open_store(store, create=False, readonly=True) as opened:
-        written = export_run(opened, name, to, out, force=force)
+        written = export_run(opened, name, to, out, force=force, pairs=pairs)
     counts = ", ".join(f"{n:,} {what}" for what, n in written.rows.items())
     output.say(f"Wrote {counts} to {out}.")
     for warning in written.warnings:

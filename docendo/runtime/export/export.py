@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -25,7 +27,13 @@ import orjson
 
 from docendo.errors import StoreError, UnknownNameError, UsageError, did_you_mean
 from docendo.runtime.export.tables import TABLES, csv_table, parquet_table, require_pyarrow
-from docendo.runtime.export.training import preference_pairs, successful_conversations
+from docendo.runtime.export.training import (
+    PUBLISHED,
+    PairRule,
+    preference_pairs,
+    sample_pairs,
+    successful_conversations,
+)
 from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import RunRecord
 from docendo.scenarios.export import export_yaml
@@ -47,7 +55,15 @@ class Exported:
     warnings: tuple[str, ...] = ()
 
 
-def export(store: StoreReader, run: str, to: str, out: str | Path, *, force: bool = False) -> Exported:
+def export(
+    store: StoreReader,
+    run: str,
+    to: str,
+    out: str | Path,
+    *,
+    force: bool = False,
+    pairs: PairRule = PUBLISHED,
+) -> Exported:
     """Write `run` to `out` in the format `to`: completely, or not at all.
 
     Args:
@@ -56,6 +72,7 @@ def export(store: StoreReader, run: str, to: str, out: str | Path, *, force: boo
         to: One of `FORMATS`.
         out: A file, or for `csv` and `parquet` a folder.
         force: Replace what is there.
+        pairs: For `preference`: which samples of learning by teaching make pairs.
 
     Raises:
         UnknownNameError: No such run, or no such format.
@@ -69,7 +86,8 @@ def export(store: StoreReader, run: str, to: str, out: str | Path, *, force: boo
         require_pyarrow()
     path = Path(out)
     with _replacing(path, folder=to in {"csv", "parquet"}, force=force) as target:
-        rows = _WRITERS[to](store, record, target)
+        write = partial(_preference, rule=pairs) if to == "preference" else _WRITERS[to]
+        rows = write(store, record, target)
     return Exported(path=str(path), format=to, rows=rows, warnings=_warnings(record, to, rows))
 
 
@@ -81,7 +99,8 @@ def _warnings(record: RunRecord, to: Format, rows: dict[str, int]) -> tuple[str,
         found.append(
             "No pair: a pair needs two different explanations to the same prompt, one after which the "
             "student was right and one after which it was wrong. Sample the teacher (temperature above 0), "
-            "and raise replicates."
+            "and raise replicates. In learning by teaching it needs two samples of an item whose worth "
+            "differs by more than the margin."
         )
     elif not any(rows.values()):
         found.append("Nothing to export.")
@@ -162,8 +181,9 @@ def _sft(store: StoreReader, run: RunRecord, target: Path) -> dict[str, int]:
     return {"conversations": _lines(successful_conversations(store, run.id), target)}
 
 
-def _preference(store: StoreReader, run: RunRecord, target: Path) -> dict[str, int]:
-    return {"pairs": _lines(preference_pairs(store, run.id), target)}
+def _preference(store: StoreReader, run: RunRecord, target: Path, rule: PairRule) -> dict[str, int]:
+    rows = chain(preference_pairs(store, run.id), sample_pairs(store, run.id, rule))
+    return {"pairs": _lines(rows, target)}
 
 
 def _config(store: StoreReader, run: RunRecord, target: Path) -> dict[str, int]:
@@ -174,5 +194,5 @@ def _config(store: StoreReader, run: RunRecord, target: Path) -> dict[str, int]:
 
 _WRITERS: dict[str, Callable[[StoreReader, RunRecord, Path], dict[str, int]]] = {
     "jsonl": _jsonl, "csv": _tables(csv_table), "parquet": _tables(parquet_table), "sft": _sft,
-    "preference": _preference, "config": _config,
+    "config": _config,
 }  # fmt: skip

@@ -1,6 +1,6 @@
 """Measures, statistics and controls: pure functions of recorded lessons."""
 
-from docendo.runtime.measures import beliefs, diagnoses, dialogues, fidelity, learning, outcomes
+from docendo.runtime.measures import beliefs, diagnoses, dialogues, fidelity, learning, outcomes, samples
 from docendo.runtime.measures.measure import (
     MEASURES,
     EpisodeTrace,
@@ -12,7 +12,7 @@ from docendo.runtime.measures.measure import (
     observe_lesson,
 )
 
-BUILT_IN = (outcomes, beliefs, diagnoses, dialogues, learning, fidelity)
+BUILT_IN = (outcomes, beliefs, diagnoses, dialogues, learning, samples, fidelity)
 """Importing these registers their measures."""
 
 __all__ = [

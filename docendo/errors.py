@@ -28,6 +28,7 @@ __all__ = [
     "DocendoError",
     "EpisodeFailure",
     "FailureKind",
+    "GateClosedError",
     "InfrastructureError",
     "Interrupted",
     "ItemError",
@@ -172,6 +173,13 @@ class StoreError(InfrastructureError):
     """The store cannot be opened, read or written."""
 
     code = "store"
+
+
+class GateClosedError(DocendoError):
+    """The students failed the check that their scenario asks for, so nothing was taught."""
+
+    code = "fidelity"
+    exit_code = 2
 
 
 class Interrupted(DocendoError):

@@ -9,19 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from docendo.errors import DocendoError, Where
+from docendo.errors import GateClosedError, Where
 from docendo.runtime.store.reads import StoreReader
 from docendo.scenarios.fidelity import MEASURES
 from docendo.scenarios.schema import FidelitySpec
 
-__all__ = ["Figure", "GateClosedError", "check_gate", "fidelity_figures"]
-
-
-class GateClosedError(DocendoError):
-    """The students failed their check, so nothing was taught."""
-
-    code = "fidelity"
-    exit_code = 2
+__all__ = ["Figure", "check_gate", "fidelity_figures"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,7 +132,7 @@ def wrong_answer(view: View) -> str:
         return next(label for label in labels if label not in (gold.answer, said))
     number = read_number(gold.answer)
     if number is None:
-        return f"not {gold.answer}"
+        return "none of that"  # anything about the right answer would give it away
     candidates = (number + step for step in (_BESIDES, 2 * _BESIDES))
     return next(text for n in candidates if (text := f"{float(n):g}") != said)
 

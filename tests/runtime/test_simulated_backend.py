@@ -10,6 +10,7 @@ from docendo.scenarios.model_spec import ExpertModel, ParrotModel, ProceduralMod
 from tests.runtime.minds_lab import Lab, answer_in, ask, subtraction, view, yes_no
 
 ITEM, FACT = subtraction(702, 348), yes_no(7)
+STRANGER = yes_no(8).model_copy(update={"id": "stranger"})
 LAB = Lab([ITEM, FACT])
 SPECS = [ProceduralModel(bugs=("smaller_from_larger",)), SkillModel(), ExpertModel(), ParrotModel()]
 
@@ -80,7 +81,7 @@ def test_too_little_room_cuts_and_says_so():
     [
         (SPECS[0], view(None), "holds no item"),
         (SPECS[0], view(FACT), "is neither"),
-        (SPECS[1], view(subtraction(9, 4)), "answer key of this simulated model holds no item `9-4`"),
+        (SPECS[1], view(STRANGER), "answer key of this simulated model holds no item `stranger`"),
         (SPECS[1], view(FACT, mind={"kind": "procedural"}), "has the mind of a `procedural`"),
     ],
 )

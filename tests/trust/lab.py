@@ -90,6 +90,8 @@ def gallery(name: str, test: int = 3) -> Raw:
             observations += 4
         if phase.get("rounds"):
             phase["rounds"] = 2
+        if phase.get("samples"):
+            phase["samples"] = 2
     for agent in raw["agents"].values():
         memory = agent.get("memory")
         if isinstance(memory, dict) and memory.get("initial"):
@@ -98,6 +100,8 @@ def gallery(name: str, test: int = 3) -> Raw:
     if "pools" in raw["items"]:
         raw["items"]["pools"] = dict.fromkeys(raw["items"]["pools"], 4)
     raw["matrix"] = {k: v[-1:] if k.startswith("budget") else v for k, v in raw.get("matrix", {}).items()}
+    if "plan.teach.samples" in raw["matrix"]:
+        raw["matrix"]["plan.teach.samples"] = [1, 2]
     return raw
 
 

@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from docendo.agents.port import Completion, GenerateRequest
+from docendo.agents.view import View
 from docendo.errors import PromptError
 from docendo.messages import Provenance
 from docendo.runtime.backends.base import Capabilities
@@ -54,6 +55,13 @@ def answer(request: GenerateRequest) -> Completion:
         "So the answer is " + ("yes" if view.item and view.item.kind == "yes_no" else f"guess-{item}") + "."
     )
     words = {
+        "choose": orjson.dumps(_move(view)).decode(),
+        "say": f"Look at {item} again.",
+        "draft": f"Look at {item} again.",
+        "reply": f"I still think of {item}. {guess}",
+        "sit": guess,
+        "improve": orjson.dumps({"examples": [{"number": 1, "explanation": f"See {item}."}]}).decode(),
+        "judge": orjson.dumps({"leaks": False, "reason": f"CANARY-verdict-{item}"}).decode(),
         "solve": f"I think of {item}. {guess}"
         if view.role == "student"
         else f"CANARY-solving-{item}. {guess}",
@@ -61,13 +69,20 @@ def answer(request: GenerateRequest) -> Completion:
         if view.role == "teacher"
         else guess,
         "demonstrate": f"Look at {item}. {guess}",
-        "predict": f"CANARY-prediction-{item}. {guess}",
-        "reflect": f"Next time I look at {item}.",
+        "predict": orjson.dumps({"predicted_answer": f"CANARY-prediction-{item}", "p_correct": 0.5}).decode()
+        if view.role == "diagnostician"
+        else f"CANARY-prediction-{item}. {guess}",
+        "reflect": f"Next time I look at {item}." if view.role == "student" else f"CANARY-reflection-{item}",
         "review": orjson.dumps({"accept": True, "reason": f"CANARY-reason-{item}"}).decode(),
         "diagnose": orjson.dumps({"skills": {f"CANARY-diagnosis-{item}": 0.5}}).decode(),
     }[view.act]
     mind = {**(view.mind or {}), "secret": f"CANARY-mind-{view.agent.replace('-', '')}"}
     return Completion(text=words, mind=mind)
+
+
+def _move(view: View) -> dict[str, str]:
+    """The first move that is open."""
+    return {slot: next(iter(labels)) for slot, labels in view.moves.slots.items()} if view.moves else {}
 
 
 @dataclass
@@ -145,13 +160,21 @@ def view_sights(requests: list[GenerateRequest]) -> Iterator[Sight]:
                 yield Sight(kind, name, f"{view.role}.{view.act}", view.agent, item, part)
 
 
+KEYED = {
+    "teacher.predict", "teacher.choose", "teacher.draft", "teacher.say", "critic.review", "critic.judge",
+}  # fmt: skip
+"""Who may read the answer key of the item at hand."""
+
+TALKING = {"teacher.choose", "teacher.draft", "teacher.say"}
+"""Who reads what critics and diagnosticians tell teachers."""
+
 PASSED_ON = {"public dialogue.help[0].text", "own own[0].text", "own"}
 """Where a teacher that predicts sees the human explanation that it is about to pass on."""
 
 
 def _gold(s: Sight, quoted: bool) -> bool:
     if s.where.startswith("gold"):
-        return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+        return s.by in KEYED and s.name == s.item
     if quoted and s.by == "teacher.predict" and s.where in PASSED_ON:
         return s.name == s.item
     if s.from_memory:
@@ -161,12 +184,17 @@ def _gold(s: Sight, quoted: bool) -> bool:
 
 def _solution(s: Sight, quoted: bool) -> bool:
     if s.where == "gold":  # in the view of who may read the key; no prompt prints it
-        return s.by in {"teacher.predict", "critic.review"} and s.name == s.item
+        return s.by in KEYED and s.name == s.item
     if quoted and s.where.startswith(("public dialogue", "dialogue", "own")):
         return True  # passed on: this item's, or in a control another's
     if quoted and s.teaches and s.from_evidence:
         return True
     return s.from_memory and s.name != s.item and (s.by.startswith("teacher.") or quoted)
+
+
+def _told(s: Sight) -> bool:
+    """A critic's review or a diagnosis, where teachers read it."""
+    return s.by in TALKING and s.where.startswith(("public dialogue", "dialogue"))
 
 
 MAY: dict[str, Callable[[Sight, bool], bool]] = {
@@ -177,8 +205,9 @@ MAY: dict[str, Callable[[Sight, bool], bool]] = {
     "profile": lambda s, _: s.name == s.agent.replace("-", "").rstrip("0123456789"),
     # scoring a teacher's confidence goes on from its own words
     "solving": lambda s, _: s.by == "teacher.solve" or (s.where in {"own", "own own.solve"} and s.teaches),
-    "reason": lambda s, _: s.by == "critic.review" and s.where == "own",
-    "diagnosis": lambda s, _: s.by == "diagnostician.diagnose" and s.where == "own",
+    "reason": lambda s, _: (s.by == "critic.review" and s.where == "own") or _told(s),
+    "diagnosis": lambda s, _: (s.by == "diagnostician.diagnose" and s.where == "own") or _told(s),
+    "reflection": lambda s, _: s.by == "teacher.improve" and s.where in {"own", "own own[0].text"},
     "withheld": lambda s, _: s.by.startswith("teacher.") and s.where == "own",
 }
 """Kind of canary -> whether a sight is as it should be; kinds that are missing are nobody's."""
@@ -197,13 +226,23 @@ def planted(name: str, folder: Path) -> Raw:
     raw["items"] = items(folder, sizes, kind)
     # `answer_only` tells the conclusion that is withheld otherwise; it is tested below
     raw["controls"] = [c for c in raw["controls"] if c != "answer_only"]
+    for phase in raw["plan"]:
+        if phase.get("moves"):  # to talk about another item, a teacher reads that item's key; tested below
+            raw["controls"] = [c for c in raw["controls"] if c != "irrelevant"]
+        if phase.get("exam"):  # no two of these items share a skill
+            phase["exam"]["choose"] = "given"
+            raw["matrix"].pop(f"plan.{phase['kind']}.exam.choose", None)
     for agent, spec in raw["agents"].items():
         spec["profile"] = f"You are CANARY-profile-{agent}."
     return raw
 
 
-QUOTING = {"lessons-that-last", "personalised-explanations"}
-"""Some arm of these passes human explanations on."""
+QUOTING = {"lessons-that-last", "personalised-explanations", "learn-by-teaching-iteratively"}
+"""Some arm of these passes on what is known of an item: its human explanation, or an answer, in an example."""
+
+
+KEYLESS = {"yes-no-questions", "learn-by-teaching"}
+"""Where no prompt prints a canary of the answer key: it holds none, or nobody reads it."""
 
 
 @pytest.mark.parametrize("name", gallery_names())
@@ -214,7 +253,7 @@ def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], 
     quoted = name in QUOTING
     shown, known = list(prompt_sights(ran)), list(view_sights(seen))
     assert [s for s in (*shown, *known) if not may_see(s, quoted=quoted)] == []
-    assert {s.kind for s in shown} >= ({"profile"} if name == "yes-no-questions" else {"profile", "gold"})
+    assert {s.kind for s in shown} >= ({"profile"} if name in KEYLESS else {"profile", "gold"})
     assert {s.kind for s in known} >= {"mind", "profile"}, "canaries were planted at all"
 
 
@@ -223,7 +262,7 @@ def test_every_piece_of_a_prompt_has_an_origin(
     tmp_path: Path, seen: list[GenerateRequest], name: str
 ) -> None:
     raw = planted(name, tmp_path)
-    raw["matrix"] = {k: v[:2] for k, v in raw["matrix"].items()}
+    raw["matrix"] = {k: v[:2] for k, v in raw["matrix"].items() if k != "exclude"}
     ran = run(raw, tmp_path, backends=models(raw, seen))
     sent = {tuple((m.role, m.text) for m in request.prompt) for request in seen}
     asked = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import socket
 import subprocess
 from collections import Counter
@@ -340,12 +341,13 @@ def test_no_undeclared_model_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with open_store(url, readonly=True) as store:
         record = store.run("latest")
         models = record.scenario["models"]
-        agents = record.scenario["agents"]
         declared = {f for world in record.manifest["fingerprints"].values() for f in world.values()}
+        planned = {c.id: c.scenario for c in store.conditions(record.id)}
         for episode in store.episodes(record.id):
             calls = [e for e in store.events(episode.id) if isinstance(e, CallEvent)]
             assert all(c.model in models and models[c.model] for c in calls)
-            assert all(agents[c.agent]["model"] == c.model for c in calls)
+            agents = planned[episode.lesson.condition]["agents"]
+            assert all(agents[re.sub(r"-\d+$", "", c.agent)]["model"] == c.model for c in calls)
             found = store.calls({c.key for c in calls})
             assert {c.key for c in calls} == set(found), "every call is in the journal"
             assert {c.fingerprint for c in found.values()} <= declared

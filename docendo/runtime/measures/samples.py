@@ -24,7 +24,6 @@ from docendo.runtime.measures.measure import (
     measure,
     measure_family,
 )
-from docendo.runtime.measures.statistics import seed_of
 from docendo.runtime.measures.votes import Rule, Vote, expected_correctness, outcome
 
 __all__ = ["Taught", "exam_score", "one_sample", "score_auc", "taught_samples"]
@@ -123,7 +122,7 @@ def _voted_by(trace: LessonTrace, n: int, rule: Rule) -> Iterator[Observed]:
             return None, f"only {len(votes)} samples were taken"
         if _without_exam(votes, rule):
             return None, "the exam of a sample was not sat, or could not be judged"
-        expected = expected_correctness(votes, rule, n, seed_of("votes", episode.item))
+        expected = expected_correctness(votes, rule, n, f"votes {episode.item}")
         return (None, "a chosen answer could not be judged") if expected is None else (expected, "")
 
     return _each(trace, row)

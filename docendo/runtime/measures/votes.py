@@ -73,7 +73,7 @@ def outcome(votes: Sequence[Vote], rule: Rule) -> bool | None:
     return next((correct for correct in given if correct is not None), None)
 
 
-def expected_correctness(votes: Sequence[Vote], rule: Rule, n: int, seed: int) -> float | None:
+def expected_correctness(votes: Sequence[Vote], rule: Rule, n: int, seed: int | str) -> float | None:
     """Mean outcome of the vote over subsets of `n` of the votes, `None` where an outcome is.
 
     All subsets where there are at most 200, else 200 that `seed` draws. No subset holds a vote twice.
@@ -83,7 +83,7 @@ def expected_correctness(votes: Sequence[Vote], rule: Rule, n: int, seed: int) -
     return sum(known) / len(known) if len(known) == len(outcomes) else None
 
 
-def _subsets(votes: Sequence[Vote], n: int, seed: int) -> Iterator[tuple[Vote, ...]]:
+def _subsets(votes: Sequence[Vote], n: int, seed: int | str) -> Iterator[tuple[Vote, ...]]:
     """Subsets in which votes keep their order."""
     if math.comb(len(votes), n) <= DRAWS:
         yield from combinations(votes, n)

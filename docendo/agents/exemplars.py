@@ -100,6 +100,7 @@ for _act in (
         reads=frozenset({"memory", "evidence", "own"}),
         to="self",
         output=Exemplars,
+        do=lambda view: None if candidates(view) else Exemplars(examples=()),  # nothing to revise
         template="teacher/improve.md",
         read=_read_exemplars,
         schema=_schema,

@@ -111,7 +111,7 @@ def _participants(
         for name in agent_names(group, spec):
             memory = _first_memory(spec, allotment)
             if model.backend == "simulated":
-                seed = derive_seed(scenario.seed, replicate, "mind", spec.twin or name)
+                seed = derive_seed(scenario.seed, replicate, "mind", _named_for(scenario, spec) or name)
                 memory = memory.with_mind(new_mind(model, seed=seed))
             yield Participant(
                 name=name,
@@ -122,6 +122,12 @@ def _participants(
                 student_models=new_models(scenario, spec),
                 templates=templates[group],
             )
+
+
+def _named_for(scenario: Scenario, spec: AgentSpec) -> str | None:
+    """The agent whose mind one of this spec shares; `None` where it has a mind of its own."""
+    twin = scenario.agents.get(spec.twin) if spec.twin else None
+    return spec.twin if twin is not None and twin.model == spec.model else None
 
 
 def new_models(scenario: Scenario, spec: AgentSpec) -> dict[str, StudentModel]:

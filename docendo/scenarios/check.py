@@ -143,19 +143,12 @@ def _roles(look: Look) -> Iterator[Problem]:
 
 
 def _twins(look: Look) -> Iterator[Problem]:
-    """A twin has the mind of another agent, so both need the same model."""
     agents = look.scenario.agents
     for name, agent in agents.items():
-        other = agents.get(agent.twin) if agent.twin is not None else None
-        if agent.twin is None or (other is not None and other.model == agent.model):
-            continue
-        where = look.place(("agents", name, "twin"), False)
-        if other is None:
+        if agent.twin is not None and agent.twin not in agents:
             message, hint = f"no agent is called `{agent.twin[:60]}`", did_you_mean(agent.twin, agents)
-        else:
-            message = f"`{name}` cannot be the twin of `{agent.twin}`: their models differ"
-            hint = f"Give it the model `{other.model}`."
-        yield Problem(message=message, suggestion=hint, where=where)
+            where = look.place(("agents", name, "twin"), False)
+            yield Problem(message=message, suggestion=hint, where=where)
 
 
 def _pools(look: Look) -> Iterator[Problem]:

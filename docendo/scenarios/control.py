@@ -45,7 +45,9 @@ def agents_of_role(raw: Raw, role: str) -> list[str]:
 
 def _no_teacher(raw: Raw) -> Raw:
     plan = [
-        {**step, "policy": {"kind": "never"}} if step["kind"] == "teach" else step for step in raw["plan"]
+        {**step, "policy": {"kind": "never"}} if step["kind"] == "teach" else step
+        for step in raw["plan"]
+        if step["kind"] != "refine"
     ]
     return {**raw, "plan": plan, "budget": dict.fromkeys(raw.get("budget") or {}, 0)}
 
@@ -62,7 +64,11 @@ def _distorted(how: str) -> Callable[[Raw], Raw]:
 
 CONTROLS.add(
     "no_teacher",
-    Control("Nobody helps: teach phases never intervene, every budget is 0.", _no_teacher, False),
+    Control(
+        "Nobody helps: teach phases never intervene, nothing is refined, every budget is 0.",
+        _no_teacher,
+        False,
+    ),
 )
 CONTROLS.add(
     "irrelevant", Control("Students receive the explanation of another item.", _distorted("irrelevant"))

@@ -114,7 +114,9 @@ class AgentSpec(Spec):
     confidence: ConfidenceSpec = ConfidenceSpec()
     profile: str = Field("", description="Hidden description of who this agent plays.")
     twin: str | None = Field(
-        None, description="An agent whose simulated mind this one shares, to teach oneself: `teacher`."
+        None,
+        description="An agent whose simulated mind this one shares where both have the same model, to teach "
+        "oneself: `teacher`.",
     )
     misconceptions: tuple[str, ...] = Field(
         (), description="Bugs that the profile gives a student, so that its fidelity can be judged."

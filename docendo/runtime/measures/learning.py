@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterable, Iterator
 from docendo.runtime.measures.measure import LessonTrace, Observed, Place, Row, measure
 from docendo.runtime.measures.outcomes import correctness, units_of
 
-__all__ = ["far_transfer", "gain", "near_transfer", "normalised_gain", "retained", "retention"]
+__all__ = [
+    "far_transfer", "gain", "near_transfer", "normalised_gain", "retained", "retention", "teacher_gain",
+]  # fmt: skip
 
 
 def _shares(trace: LessonTrace, phase: str) -> dict[str, Row]:
@@ -61,6 +63,31 @@ def _between(
 def gain(trace: LessonTrace) -> Iterable[Observed]:
     """One difference per student."""
     return _between(trace, "pretest", "posttest", lambda pre, post: (post - pre, ""))
+
+
+@measure(
+    "teacher_gain", scale="difference", better="high",
+    description="Share of a teacher's right answers in the posttest that it sits minus that in the pretest.",
+)  # fmt: skip
+def teacher_gain(trace: LessonTrace) -> Iterable[Observed]:
+    """1, 0 or -1 per item."""
+    before, after = (_by_teacher(trace, phase) for phase in ("pretest", "posttest"))
+    for item in sorted(before.keys() | after.keys()):
+        pre, post = before.get(item), after.get(item)
+        if pre is None or post is None:
+            yield Place(item=item), None, f"{'pretest' if pre is None else 'posttest'}: no answer"
+        else:
+            yield Place(item=item), float(post) - float(pre), ""
+
+
+def _by_teacher(trace: LessonTrace, phase: str) -> dict[str, bool | None]:
+    """Item -> whether the teacher's last answer to it in the test `phase` is right."""
+    return {
+        grade.item: None if episode.errored else grade.correct
+        for episode in trace.of_kind("test")
+        if episode.phase == phase
+        for grade in episode.teacher_grades
+    }
 
 
 @measure(

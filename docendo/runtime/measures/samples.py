@@ -148,6 +148,25 @@ for _name, _rule, _which in _VOTES:
     )(partial(_voted_by, rule=_rule))  # fmt: skip
 
 
+@measure(
+    "vote_gain", scale="difference", better="high",
+    description="What the exams add to counting: `vote_sum` minus `self_consistency` (SUM-SC of Ning et al. "
+    "2024).",
+)  # fmt: skip
+def vote_gain(trace: LessonTrace) -> Iterable[Observed]:
+    """1, 0 or -1 per item."""
+
+    def row(_: EpisodeTrace, votes: list[Vote]) -> Row:
+        if _without_exam(votes, "sum"):
+            return None, "the exam of a sample was not sat, or could not be judged"
+        by_exam, by_count = outcome(votes, "sum"), outcome(votes, "count")
+        if by_exam is None or by_count is None:
+            return None, "the chosen answer could not be judged"
+        return float(by_exam) - float(by_count), ""
+
+    return _each(trace, row)
+
+
 # --- samples and scores ---------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ class ExpertMind:
         critic, reviser = Critic(self.expertise), Reviser(self.expertise)
         self.acts: dict[str, ActOfMind] = {
             "solve": self.solve,
+            "sit": self.solve,
             "explain": self.explain,
             "demonstrate": self.demonstrate,
             "hint": self.hint,

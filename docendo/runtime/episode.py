@@ -276,7 +276,9 @@ class Episode(EpisodeState):
             menu,
             made=made,
             draw=lambda slot: uniform(*place, slot),
-            recorded=recorded_moves(self.item_of(branch)),
+            recorded=recorded_moves(
+                self.item_of(branch), replayed=(agent.memory.mind or {}).get("kind") == "recorded"
+            ),
         )
         return menu.model_copy(update={"decided": choice})
 

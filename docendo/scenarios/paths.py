@@ -17,6 +17,7 @@ from docendo.errors import UsageError, did_you_mean
 from docendo.scenarios.model_spec import MODEL_KINDS, ModelSpec, model_tag
 from docendo.scenarios.positions import Path, dotted
 from docendo.scenarios.schema import Matrix, Scenario, phase_ids, unfold_control, unfold_phase
+from docendo.scenarios.spec import BARE_NAMES
 
 __all__ = ["allowed_keys", "locate", "normal_form", "phase_names", "set_path"]
 
@@ -88,14 +89,20 @@ def set_path(raw: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return normal_form(_with(raw, locate(raw, path), value))
 
 
-def _with(data: Any, path: Path, value: Any) -> Any:
+def _with(data: Any, path: Path, value: Any, owner: str | int = "") -> Any:
+    """`data`, which stands under the key `owner`, with `value` at `path`."""
     if not path:
         return value
     key = path[0]
     if isinstance(data, list) and isinstance(key, int):
-        return [_with(entry, path[1:], value) if i == key else entry for i, entry in enumerate(data)]
-    table = {"kind": data} if isinstance(data, str) else dict(data) if isinstance(data, dict) else {}
-    return {**table, key: _with(table.get(key), path[1:], value)}
+        return [_with(entry, path[1:], value, i) if i == key else entry for i, entry in enumerate(data)]
+    table = _unfolded(data, owner) if isinstance(data, str) else dict(data) if isinstance(data, dict) else {}
+    return {**table, key: _with(table.get(str(key)), path[1:], value, key)}
+
+
+def _unfolded(name: str, owner: str | int) -> dict[str, Any]:
+    """What a bare name under the key `owner` stands for."""
+    return {BARE_NAMES.get(str(owner), "kind"): name}
 
 
 def _names(kind: Any, data: Any, path: Path, ids: dict[str, Any]) -> tuple[list[str], bool]:

@@ -13,7 +13,18 @@ from pydantic_core import PydanticCustomError
 from docendo.errors import UsageError
 from docendo.scenarios.amount import parse_amount
 
-__all__ = ["Amount", "Flag", "Name", "Named", "Number", "Probability", "Spec", "Whole", "mistake"]
+__all__ = [
+    "BARE_NAMES",
+    "Amount",
+    "Flag",
+    "Name",
+    "Named",
+    "Number",
+    "Probability",
+    "Spec",
+    "Whole",
+    "mistake",
+]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_\-]*$")]
 Whole = Annotated[int, Strict()]
@@ -52,6 +63,10 @@ Amount = Annotated[
         }
     ),
 ]
+
+
+BARE_NAMES = {"moves": "taxonomy", "exam": "pool"}
+"""Key of a part that may be written as a bare name -> what the name stands for; the `kind` for others."""
 
 
 class Spec(BaseModel):

@@ -185,7 +185,7 @@ def test_samples_are_sound(spec: dict[str, Any], count: int) -> None:
 def test_real_mathdial() -> None:
     base, name = real("mathdial/test.jsonl"), "mathdial/test.jsonl"
     items = load(base, source="mathdial", file=name, every="dialogue", test=599)["test"]
-    moves = Counter(move["move"] for item in items for move in recorded_moves(item))
+    moves = Counter(s.labels["move"] for i in items for s in dialogue_of(i) if s.role == "teacher")
     assert moves == {"focus": 1259, "probing": 952, "generic": 890, "telling": 598}
     outcomes = Counter(item.taxonomy["outcome"][:4] for item in items)
     assert outcomes == {"Yes": 433, "Yes,": 94, "No": 68, "": 4}

@@ -563,6 +563,18 @@ def test_switches_are_read_both_ways(tmp_path: Path, path: str, on: str, off: st
     assert load_scenario(file).digest in digests
 
 
+def test_a_path_goes_through_a_bare_name(tmp_path: Path) -> None:
+    """`moves: mathdial` and `exam: pool` stand for a taxonomy and a pool, whatever is set beside them."""
+    changes = ["plan.teach.moves.source=random", "plan.teach.exam.count=2", "matrix={}", "baseline=null"]
+    plan = "plan=[{teach: {items: test, graph: dialogue, moves: bridge, exam: train}}]"
+    loaded = load_scenario(write(tmp_path, GOOD), overrides=[plan, *reversed(changes)])
+    (phase,) = loaded.scenario.plan
+    assert phase.moves is not None
+    assert (phase.moves.taxonomy, phase.moves.source) == ("bridge", "random")
+    assert phase.exam is not None
+    assert (phase.exam.pool, phase.exam.count) == ("train", 2)
+
+
 def test_comments_and_layout_do_not_change_the_digest(tmp_path: Path) -> None:
     digest = load_scenario(write(tmp_path, GOOD)).digest
     edited = GOOD.replace("seed: 7", "seed:   7   # lucky").replace("version: 1\n", "\n\nversion: 1\n")

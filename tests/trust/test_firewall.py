@@ -238,7 +238,7 @@ def planted(name: str, folder: Path) -> Raw:
 
 
 QUOTING = {"lessons-that-last", "personalised-explanations", "learn-by-teaching-iteratively"}
-"""Some arm of these passes on what is known of an item: its human explanation, or an answer, in an example."""
+"""Some arm of these passes on what is known of an item: human explanations, or answers in examples."""
 
 
 KEYLESS = {"yes-no-questions", "learn-by-teaching"}

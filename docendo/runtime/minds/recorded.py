@@ -7,14 +7,13 @@ none, it says `...`.
 
 from __future__ import annotations
 
-from itertools import groupby
+from typing import Literal
 
 from docendo.agents.view import View
 from docendo.runtime.minds.mind import ActOfMind, Said, item_of
 from docendo.runtime.minds.world import World
 from docendo.scenarios.grader import stated_answer
-from docendo.scenarios.item import Item
-from docendo.scenarios.items.dialogues import dialogue_of
+from docendo.scenarios.items.dialogues import turns_of
 
 __all__ = ["RecordedMind"]
 
@@ -41,13 +40,7 @@ class RecordedMind:
         item, text = item_of(view, self.name), self._turn(view, "student")
         return Said(text=text, data={"answer": stated_answer(text, item.kind, item.options), "text": text})
 
-    def _turn(self, view: View, role: str) -> str:
-        turns = _turns(self.world.item(item_of(view, self.name)), role)
+    def _turn(self, view: View, role: Literal["teacher", "student"]) -> str:
+        turns = turns_of(self.world.item(item_of(view, self.name)), role)
         said = sum(message.act == view.act for message in view.own)
-        return turns[said] if said < len(turns) else _SILENCE
-
-
-def _turns(item: Item, role: str) -> list[str]:
-    """What one side of the record says, turn by turn."""
-    turns = groupby(dialogue_of(item), key=lambda said: said.role)
-    return [" ".join(said.text for said in together) for side, together in turns if side == role]
+        return turns[said].text if said < len(turns) else _SILENCE

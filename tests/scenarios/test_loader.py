@@ -565,9 +565,15 @@ def test_switches_are_read_both_ways(tmp_path: Path, path: str, on: str, off: st
 
 def test_a_path_goes_through_a_bare_name(tmp_path: Path) -> None:
     """`moves: mathdial` and `exam: pool` stand for a taxonomy and a pool, whatever is set beside them."""
-    changes = ["plan.teach.moves.source=random", "plan.teach.exam.count=2", "matrix={}", "baseline=null"]
     plan = "plan=[{teach: {items: test, graph: dialogue, moves: bridge, exam: train}}]"
-    loaded = load_scenario(write(tmp_path, GOOD), overrides=[plan, *reversed(changes)])
+    changes = [
+        "matrix={}",
+        "baseline=null",
+        plan,
+        "plan.teach.moves.source=random",
+        "plan.teach.exam.count=2",
+    ]
+    loaded = load_scenario(write(tmp_path, GOOD), overrides=changes)
     (phase,) = loaded.scenario.plan
     assert phase.moves is not None
     assert (phase.moves.taxonomy, phase.moves.source) == ("bridge", "random")

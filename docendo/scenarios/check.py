@@ -7,8 +7,7 @@ of them in turn, and what is new is reported where the value stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -16,22 +15,31 @@ from pydantic import ValidationError
 from docendo.errors import Problem, UsageError, Where, did_you_mean
 from docendo.messages import Role
 from docendo.registry import Registry
+from docendo.scenarios.check_moves import check_moves
+from docendo.scenarios.check_plan import (
+    check_exams,
+    check_fidelity_pool,
+    check_keys,
+    check_pools,
+    check_refinement,
+    check_retention,
+    check_taught_items,
+    check_tests_of_measures,
+)
 from docendo.scenarios.control import CONTROLS, agents_of_role
 from docendo.scenarios.environment import bad_references
 from docendo.scenarios.items.pools import pool_options
 from docendo.scenarios.items.source import SOURCES
 from docendo.scenarios.loaded import LoadedScenario
+from docendo.scenarios.look import Known, Look
 from docendo.scenarios.matrix import check_grid, grid_values
 from docendo.scenarios.mentions import mentions
 from docendo.scenarios.mistakes import Place, problems_of
 from docendo.scenarios.paths import locate, set_path
 from docendo.scenarios.positions import Path
-from docendo.scenarios.schema import ItemsSpec, Phase, PoolSpec, Scenario, role_of
+from docendo.scenarios.schema import ItemsSpec, PoolSpec, Scenario, role_of
 
 __all__ = ["Known", "check_scenario", "find_problems"]
-
-Known = Mapping[str, Collection[str]]
-"""Names that upper layers define: policy, measure, student_model, graph, act, artefact, bug, unit."""
 
 _STAND_IN: dict[str, Any] = {
     "version": 1,
@@ -42,18 +50,6 @@ _STAND_IN: dict[str, Any] = {
     "plan": [{"kind": "rest"}],
 }
 """What broken sections are replaced with, so that the rest can be looked at."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """One look at a scenario: sound sections, plain data, places, names."""
-
-    scenario: Scenario
-    raw: dict[str, Any]
-    place: Place
-    known: Known
-    broken: set[str]
-    """Sections whose shape is wrong; `scenario` has stand-ins for them."""
 
 
 def check_scenario(loaded: LoadedScenario, known: Known) -> list[Problem]:
@@ -151,21 +147,15 @@ def _twins(look: Look) -> Iterator[Problem]:
             yield Problem(message=message, suggestion=hint, where=where)
 
 
-def _pools(look: Look) -> Iterator[Problem]:
-    items = look.scenario.items
-    pools = {"train": None, "test": None, **items.sizes}
-    for i, phase in enumerate(look.scenario.plan):
-        pool, size = phase.pool, pools.get(phase.pool)
-        if phase.kind == "rest":
-            continue
-        if pool not in pools:
-            where = look.place(("plan", i, "items"), False)
-            hint = did_you_mean(pool, pools)
-            yield Problem(message=f"no pool of items is called `{pool[:60]}`", suggestion=hint, where=where)
-        elif size == 0:
-            where = look.place(("items", "pools", pool) if pool in items.pools else ("items", pool), False)
-            message = f"phase `{phase.id}` works on pool `{pool}`, which has no items"
-            yield Problem(message=message, suggestion="Give it a size above 0.", where=where)
+def _profiles(look: Look) -> Iterator[Problem]:
+    for name, agent in look.scenario.agents.items():
+        role = role_of(name, agent)
+        if agent.misconceptions and role not in ("student", None):
+            yield Problem(
+                message=f"only students have misconceptions; `{name}` is a {role}",
+                suggestion="Take them out, or move them to a student.",
+                where=look.place(("agents", name, "misconceptions"), True),
+            )
 
 
 def _item_options(look: Look) -> Iterator[Problem]:
@@ -200,30 +190,6 @@ def _options_at(
         model.model_validate(options)
     except ValidationError as error:
         yield from problems_of(error, look.raw, look.place, under=at, keys=[*beside, *model.model_fields])
-
-
-def _plan(look: Look) -> Iterator[Problem]:
-    for i, phase in enumerate(look.scenario.plan):
-        if phase.policy is not None and phase.kind != "teach":
-            message = f"only teach phases have a policy; `{phase.id}` is of kind {phase.kind}"
-            yield Problem(message=message, where=look.place(("plan", i, "policy"), True))
-
-
-def _taught_items(look: Look) -> Iterator[Problem]:
-    """A test on items that were taught, by students who may still know them, measures copying."""
-    agents = look.scenario.agents.items()
-    lasting = [name for name, a in agents if role_of(name, a) == "student" and a.memory.reset == "lesson"]
-    taught: dict[str, Phase] = {}
-    for i, phase in enumerate(look.scenario.plan):
-        if phase.kind == "teach":
-            taught.setdefault(phase.pool, phase)
-        if phase.kind == "test" and phase.pool in taught and lasting:
-            message = (
-                f"phase `{phase.id}` tests on pool `{phase.pool}`, which `{taught[phase.pool].id}` taught: "
-                f"`{lasting[0]}` may remember the answers"
-            )
-            hint = "Teach one pool and test another, or forget: `memory: {reset: episode}` for the student."
-            yield Problem(message=message, suggestion=hint, where=look.place(("plan", i, "items"), False))
 
 
 def _controls(look: Look) -> Iterator[Problem]:
@@ -272,10 +238,17 @@ _CHECKS: tuple[tuple[set[str], Callable[[Look], Iterator[Problem]]], ...] = (
     ({"agents"}, _models),
     ({"agents"}, _roles),
     ({"agents"}, _twins),
-    ({"items", "plan"}, _pools),
+    ({"agents"}, _profiles),
+    ({"items", "plan"}, check_pools),
+    ({"items", "fidelity"}, check_fidelity_pool),
     ({"items"}, _item_options),
-    ({"plan"}, _plan),
-    ({"agents", "plan"}, _taught_items),
+    ({"plan"}, check_keys),
+    ({"plan"}, check_exams),
+    ({"plan", "taxonomies"}, check_moves),
+    ({"agents", "plan"}, check_taught_items),
+    ({"agents", "plan"}, check_refinement),
+    ({"plan"}, check_retention),
+    ({"plan", "measures"}, check_tests_of_measures),
     ({"agents", "controls"}, _controls),
     (set(), _environment),
     (set(), _names),

@@ -1,4 +1,4 @@
-"""Names that a scenario mentions and upper layers define: measures, policies, graphs, acts, ..."""
+"""Names that a scenario mentions and upper layers define: measures, policies, graphs, acts, bugs, ..."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def _of_phases(scenario: Scenario) -> Iterator[Mention]:
 def _of_agent(agent: AgentSpec, at: Path) -> Iterator[Mention]:
     if agent.student_model is not None:
         yield "student_model", agent.student_model.kind, (*at, "student_model", "kind")
+    for i, bug in enumerate(agent.misconceptions):
+        yield "bug", bug, (*at, "misconceptions", i)
     for act in agent.prompts:
         yield "act", act, (*at, "prompts", act)
     for act, artefacts in agent.view.items():

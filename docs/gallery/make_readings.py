@@ -24,14 +24,17 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from docendo.events import DecisionEvent, GradeEvent, SpendEvent
+from docendo.events import DecisionEvent, Event, GradeEvent, MessageEvent, SpendEvent
 from docendo.runtime.cli.transcript import lines_of
 from docendo.runtime.measures.measure import MEASURES
+from docendo.runtime.measures.samples import taught_samples
 from docendo.runtime.measures.statistics import Difference, Sample, difference, estimate, holm, seed_of
+from docendo.runtime.measures.votes import outcome
 from docendo.runtime.report.build import samples_of
 from docendo.runtime.report.design import Arm, arms_of, axes_of
 from docendo.runtime.store import Store, open_store
 from docendo.runtime.store.records import EpisodeRecord
+from docendo.scenarios.fidelity import FIDELITY
 
 FOLDER = Path(__file__).resolve().parent
 PLAN = FOLDER / "readings.yaml"
@@ -92,8 +95,11 @@ class Readings:
     def blocks(self) -> Iterator[tuple[str, str]]:
         """Key and content of every block that can be written now."""
         for run, study in self.runs.items():
-            for measure in self.plan["tables"]:
+            grid = axes_of([arm for arm in study.arms if not arm.control])
+            for measure in self.plan["tables"] if grid else ():
                 yield f"table {measure}{' ' + run if run else ''}", _table(study, measure)
+            if measures := self.plan.get("overview"):
+                yield f"overview{' ' + run if run else ''}", _overview(study, measures)
         yield "comparisons", self._comparisons(self.plan["comparisons"])
         for run in self.runs:
             if planned := self.plan.get(f"comparisons {run}"):
@@ -135,7 +141,8 @@ class Readings:
             if chosen is None:
                 chosen = self._picked(where, study, arm)
             episode = next(e for e in study.store.episodes(study.id, arm.id, chosen[0]) if e.key == chosen[1])
-            lines = [line for line in lines_of(study.store.events(episode.id))]
+            events = list(study.store.events(episode.id))
+            lines = lines_of(_of_two_samples(events) if where.get("samples") else events)
             command = f"docendo show {self.name}/{arm.id}/{chosen[0]}/{chosen[1]}"
             shown.append("\n".join([f"$ {command}   # {_words(place)}", *lines]))
         return "```text\n" + "\n\n".join(shown) + "\n```"
@@ -144,7 +151,8 @@ class Readings:
         pick = PICKS[where["pick"]]
         others = [(self.study(p), self.study(p).arm(p)) for p in where["at"][1:]]
         for replicate in range(where.get("from", 0), 100):
-            found = [e for e in study.store.episodes(study.id, arm.id, replicate) if e.phase_kind == "teach"]
+            kind = where.get("kind", "teach")
+            found = [e for e in study.store.episodes(study.id, arm.id, replicate) if e.phase_kind == kind]
             if not found:
                 break
             for episode in found:
@@ -192,12 +200,67 @@ def _is_paid(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord
     return any(isinstance(e, SpendEvent) for e in study.store.events(episode.id))
 
 
+def _is_talked_over(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """A dialogue that found the right answer after a few turns."""
+    grades = _grades(study, episode)
+    return 2 < len(grades) < 5 and grades[-1] is True and not any(grades[:-1])
+
+
+def _is_vetoed(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """A dialogue in which the critic vetoed a draft, and which went well."""
+    events = study.store.events(episode.id)
+    vetoes = [e for e in events if isinstance(e, DecisionEvent) and e.policy == "critic" and not e.chosen]
+    return len(vetoes) == 1 and _grades(study, episode)[-1] is True
+
+
+def _is_outvoted(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """Most samples agree on a wrong answer, and the exams know better."""
+    votes = [taught.vote for taught in taught_samples(study.store.events(episode.id))]
+    return bool(votes) and not outcome(votes, "count") and bool(outcome(votes, "sum"))
+
+
+def _is_misled(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """The right answer is among the samples, and the exams do not find it."""
+    votes = [taught.vote for taught in taught_samples(study.store.events(episode.id))]
+    return any(v.correct for v in votes) and outcome(votes, "sum") is False
+
+
+def _is_revised(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """The teacher revised its examples."""
+    return any(isinstance(e, MessageEvent) and e.act == "improve" for e in study.store.events(episode.id))
+
+
+def _is_selection(study: Study, episode: EpisodeRecord, twins: Sequence[EpisodeRecord]) -> bool:
+    """A revised set of examples did best in its round."""
+    chosen = [e.chosen for e in study.store.events(episode.id) if isinstance(e, DecisionEvent)]
+    return episode.item == "selection" and bool(chosen) and chosen[0][0] != "start"
+
+
+def _of_two_samples(events: Sequence[Event]) -> list[Event]:
+    """Of an episode of samples, the first wrong and the first right one, with one student's exam."""
+    taught = {t.branch: bool(t.vote.correct) for t in taught_samples(events)}
+    kept = [next((b for b, right in taught.items() if right is wanted), "") for wanted in (False, True)]
+    student = next((e.branch.split("/")[1] for e in events if "students=" in e.branch), "")
+    found = []
+    for event in events:
+        sample, _, below = event.branch.partition("/")
+        if sample in kept and (not below or below.split("/")[0] == student):
+            found.append(event)
+    return sorted(found, key=lambda e: (kept.index(e.branch.split("/")[0]), e.turn, e.branch, e.n))
+
+
 PICKS: dict[str, Callable[[Study, EpisodeRecord, Sequence[EpisodeRecord]], bool]] = {
     "first": _is_first,
     "rescued": _is_rescued,
     "broken": _is_broken,
     "divided": _is_divided,
     "paid": _is_paid,
+    "talked over": _is_talked_over,
+    "vetoed": _is_vetoed,
+    "outvoted": _is_outvoted,
+    "misled": _is_misled,
+    "revised": _is_revised,
+    "selection": _is_selection,
 }
 
 
@@ -254,6 +317,22 @@ def _table(study: Study, measure: str) -> str:
         if arm.control
     ]
     return "\n".join(lines) + (f"\n\nControls: {'; '.join(controls)}." if controls else "")
+
+
+def _overview(study: Study, measures: Sequence[str]) -> str:
+    """A row per condition, then per control; a column per measure."""
+    names = {a.path: a.name for a in axes_of([arm for arm in study.arms if not arm.control])}
+    lines = [
+        "| condition | " + " | ".join(f"`{m}`" for m in measures) + " |",
+        "|---" * (len(measures) + 1) + "|",
+    ]
+    for arm in sorted(study.arms, key=lambda arm: bool(arm.control)):
+        if arm.control == FIDELITY:
+            continue
+        values = [_value(names.get(p, p), v) for p, v in arm.coordinates.items()]
+        label = ", ".join(filter(None, [f"control `{arm.control}`" if arm.control else "", *values]))
+        lines.append(f"| {label} | " + " | ".join(_cell(study, arm, m) for m in measures) + " |")
+    return "\n".join(lines)
 
 
 def _value(name: str, value: Any) -> str:

@@ -39,7 +39,7 @@ __all__ = [
 StopReason = Literal["end", "budget", "limit", "failed"]
 """How an episode can end: its graph came to the end, a budget ran out, a bound was hit, or it failed."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the event vocabulary; stored with every run."""
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from measuring import Batch, facts, number, run_lessons, spread, study_of, table
 
 from docendo.messages import Usage
+from docendo.runtime.collector import patient_collector
 from docendo.runtime.journal import MemoryJournal
 from docendo.runtime.measures import observe_lesson
 from docendo.runtime.study import Study, prepare
@@ -32,7 +33,8 @@ SCENARIOS = ("tutoring-dialogue", "learn-by-teaching", "learn-by-teaching-iterat
 def timed(study: Study) -> tuple[Batch, float]:
     """The lessons of a study, and the processor seconds that they took."""
     begun = time.process_time()
-    batch = asyncio.run(run_lessons(study))
+    with patient_collector():  # as the runner has it
+        batch = asyncio.run(run_lessons(study))
     return batch, time.process_time() - begun
 
 
@@ -70,7 +72,7 @@ def lessons(rounds: int) -> None:
 def growth(rounds: int) -> None:
     """Print how cost grows with turns, students, samples and exam size."""
     talk = ["replicates=1", "fidelity=null", "controls=[]", "matrix.plan.teach.moves.source=[fixed]",
-            "plan.teach.moves.fixed=generic", "models.novice.bugs_per_student=3"]  # fmt: skip
+            "plan.teach.moves.fixed=generic", "models.novice.bugs_per_student=2"]  # fmt: skip
     vote = ["replicates=1", "controls=[]", "baseline=null", "items.test=8",
             "matrix.plan.teach.exam.choose=[given]"]  # fmt: skip
     grown = (

@@ -65,7 +65,7 @@ def said(
 ) -> None:
     """A message was delivered. What a teacher says to students is searched for an answer not yet given."""
     before, item = state.heard(branch), state.item_of(branch)
-    state.spoken.append((turn, branch, message))
+    state.spoken.add(turn, branch, message)
     talk = message.act in _SPEAKING or message.act == "reply"
     names = names_answer(message.text, item, item.answer) if talk else None
     note(state, MessageEvent, agent, act, turn, branch, message=message, names_answer=names)
@@ -191,7 +191,7 @@ def _grade(
         "known": _expected(agent, item) if state.lab.examines else None,
         "reason": verdict.reason,
     }
-    state.graded.append((str(branch), (agent.name, item.id)))
+    state.graded[str(branch), agent.name, item.id] += 1
     state.marks.append((agent.name, verdict.correct))
     if state.lab.kind == "refine" and agent.role == "student" and not verdict.correct:
         state.failures.append(_failure(agent, item, answer))

@@ -7,6 +7,7 @@ consequences (`docendo.runtime.consequences`). Everything is an event.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -27,7 +28,8 @@ from docendo.runtime.consequences import note as note_event
 from docendo.runtime.distortion import distort, spoken
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.seed import derive_seed, uniform
-from docendo.runtime.state import Draft, EpisodeState, leads_to
+from docendo.runtime.spoken import Spoken
+from docendo.runtime.state import Draft, EpisodeState
 from docendo.scenarios.items.dialogues import recorded_moves
 from docendo.scenarios.schema import NodeSpec
 from docendo.scenarios.taxonomy import TaxonomySpec
@@ -65,15 +67,10 @@ class Episode(EpisodeState):
 
     def scope(self, branch: Branch) -> Mapping[str, Any]:
         """What edge conditions can read."""
-        found: dict[str, Any] = dict.fromkeys(("decision", "answer", "belief", "verdict", "message", "grade"))
-        text = str(branch)
-        for place, payloads in self.latest.items():
-            if leads_to(place, text):
-                found |= payloads
         heard = self.heard(branch)
-        return found | {
+        return dict.fromkeys(("decision", "answer", "belief", "verdict", "grade")) | {
+            **self.latest_on(branch),
             "message": heard[-1] if heard else None,
-            "turn": len({t for t, _, _ in self.spoken}),
             "budget": self.balance(),
             "params": dict(self.lab.params),
         }
@@ -264,7 +261,7 @@ class Episode(EpisodeState):
         spec, taxonomy = self.lab.moves, self.lab.taxonomy
         if spec is None or taxonomy is None:
             return None
-        latest = self.latest_of("decision", branch)
+        latest = self.latest_on(branch).get("decision")
         menu = menu_of(
             taxonomy, spec, balance=self.balance(), latest=latest if isinstance(latest, Move) else None
         )
@@ -302,8 +299,8 @@ def scratch(episode: Episode) -> Episode:
         ledger=Ledger({}),
         shared=Ledger({}),
         purpose="probe",
-        spoken=[],
-        graded=[],
+        spoken=Spoken(),
+        graded=Counter(),
         latest={},
         drafts={},
         memories={},

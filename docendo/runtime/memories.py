@@ -27,6 +27,8 @@ class Memories:
     base: MemoryState
     """Before the episode."""
     _written: dict[Branch, MemoryState] = field(default_factory=dict)
+    _deepest: int = 0
+    """Most axes of a branch in which something was added: a leaf need not look for branches inside."""
 
     def at(self, branch: Branch = ROOT) -> MemoryState:
         """What the agent remembers in `branch`; after a join, with what the joined branches added."""
@@ -38,12 +40,15 @@ class Memories:
 
     def write(self, branch: Branch, memory: MemoryState) -> None:
         """The agent now remembers `memory` in `branch`, which holds what `at` gave there."""
-        inside = [b for b in self._written if _within(b, branch)]
-        for absorbed in inside:
-            del self._written[absorbed]
+        if self._deepest > len(branch.axes):
+            for absorbed in [b for b in self._written if _within(b, branch)]:
+                del self._written[absorbed]
         self._written[branch] = memory
+        self._deepest = max(self._deepest, len(branch.axes))
 
     def _joined(self, branch: Branch) -> Iterator[MemoryState]:
+        if self._deepest <= len(branch.axes):
+            return
         inside = [b for b in self._written if _within(b, branch)]
         for other in sorted(inside, key=str):
             if not any(axis in ALTERNATIVES for axis, _ in other.axes[len(branch.axes) :]):

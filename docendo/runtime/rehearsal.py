@@ -122,7 +122,7 @@ class ItemRehearsal:
         node = self.help_node or NodeSpec(do="teacher.explain")
         group, _, act = node.do.partition(".")
         await self._perform("help", self._scratch.participant(group, ROOT), act, node.params)
-        return next(m.text for _, _, m in self._scratch.spoken if m.kind == "explanation")
+        return next(m.text for m in self._scratch.spoken if m.kind == "explanation")
 
     async def _retry(self) -> Said:
         if "retry" not in self._said:

@@ -6,6 +6,7 @@ are kept by branch (`memories`). Nothing here acts or records: see `episode` and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,9 +24,10 @@ from docendo.runtime.laboratory import EpisodeKey, Laboratory
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.memories import Memories
 from docendo.runtime.recorder import Recorder
+from docendo.runtime.spoken import Spoken, way_to
 from docendo.scenarios.item import Item
 
-__all__ = ["Draft", "EpisodeState", "leads_to"]
+__all__ = ["Draft", "EpisodeState"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,11 @@ class EpisodeState:
     policy: str = ""
     reasons: Mapping[str, Any] = field(default_factory=dict)
     purpose: Literal["act", "probe"] = "act"
-    spoken: list[tuple[int, Branch, Message]] = field(default_factory=list)
-    """(turn, branch, message) in order of arrival."""
+    spoken: Spoken = field(default_factory=Spoken)
     latest: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Branch -> scope name -> the latest of its kind."""
-    graded: list[tuple[str, tuple[str, str]]] = field(default_factory=list)
-    """(branch, (student, item)) of every graded answer."""
+    graded: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """(branch, student, item) -> how many answers were graded there."""
     marks: list[tuple[str, bool | None]] = field(default_factory=list)
     """(agent, right?) of every graded answer, in order of arrival."""
     revisions: list[tuple[str, Exemplars]] = field(default_factory=list)
@@ -113,28 +114,20 @@ class EpisodeState:
 
     def heard(self, branch: Branch = ROOT) -> tuple[Message, ...]:
         """Messages that were said on the way to `branch`, in order; after a join, those of all branches."""
-        text = str(branch)
-        on_path = [s for s in self.spoken if leads_to(str(s[1]), text) or leads_to(text, str(s[1]))]
-        return tuple(m for _, _, m in sorted(on_path, key=lambda s: (s[0], str(s[1]))))
+        return self.spoken.heard(branch)
 
-    def latest_of(self, kind: str, branch: Branch) -> Any:
-        """The latest `decision`, `answer`, `grade`, `belief` or `verdict` on the way to `branch`."""
-        text, found = str(branch), None
-        for place, payloads in self.latest.items():
-            if leads_to(place, text) and kind in payloads:
-                found = payloads[kind]
+    def latest_on(self, branch: Branch) -> dict[str, Any]:
+        """The latest `decision`, `answer`, `grade`, `belief` and `verdict` on the way to `branch`."""
+        found: dict[str, Any] = {}
+        for place in way_to(branch):
+            found |= self.latest.get(place, {})
         return found
 
     def attempts(self, student: str, branch: Branch) -> int:
         """How many answers to the branch's item `student` has given on the way to `branch`."""
-        about, text = (student, self.item_of(branch).id), str(branch)
-        return sum(what == about and leads_to(place, text) for place, what in self.graded)
+        item = self.item_of(branch).id
+        return sum(self.graded[place, student, item] for place in way_to(branch))
 
     def balance(self) -> dict[str, int]:
         """What is left of every limited unit."""
         return self.ledger.balance() | self.shared.balance()
-
-
-def leads_to(place: str, branch: str) -> bool:
-    """Whether the branch called `branch` goes through `place`."""
-    return not place or branch == place or branch.startswith(place + "/")

@@ -244,6 +244,9 @@ QUOTING = {"lessons-that-last", "personalised-explanations", "learn-by-teaching-
 KEYLESS = {"yes-no-questions", "learn-by-teaching"}
 """Where no prompt prints a canary of the answer key: it holds none, or nobody reads it."""
 
+FORGETFUL = {"learn-by-teaching"}
+"""Where every act is one of several alternatives, so that no state of mind lives to be seen again."""
+
 
 @pytest.mark.parametrize("name", gallery_names())
 def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], name: str) -> None:
@@ -254,7 +257,8 @@ def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], 
     shown, known = list(prompt_sights(ran)), list(view_sights(seen))
     assert [s for s in (*shown, *known) if not may_see(s, quoted=quoted)] == []
     assert {s.kind for s in shown} >= ({"profile"} if name in KEYLESS else {"profile", "gold"})
-    assert {s.kind for s in known} >= {"mind", "profile"}, "canaries were planted at all"
+    assert "profile" in {s.kind for s in known}, "canaries were planted at all"
+    assert ("mind" in {s.kind for s in known}) == (name not in FORGETFUL)
 
 
 @pytest.mark.parametrize("name", gallery_names())

@@ -164,6 +164,7 @@ class Client:
         self._max_delay = max_delay
         self._slots = {name: asyncio.Semaphore(spec.max_concurrent) for name, spec in self._specs.items()}
         self._tallies: dict[str, dict[str, Any]] = {name: asdict(ModelStats()) for name in backends}
+        self._starts: dict[str, asyncio.Task[None]] = {}
         self._flights: dict[str, _Flight] = {}
         self._retried: set[str] = set()
 
@@ -195,6 +196,9 @@ class Client:
 
     async def close(self) -> None:
         """Cancel what is in flight and release the backends."""
+        for start in self._starts.values():
+            start.cancel()
+        await asyncio.gather(*self._starts.values(), return_exceptions=True)
         for flight in (flights := list(self._flights.values())):
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
@@ -249,6 +253,7 @@ class Client:
 
     async def _send(self, key: str, request: Request, backend: Backend) -> Recorded:
         """Ask the backend and write down what came of it."""
+        await self._started(request.model, backend)
         async with self._slots[request.model]:
             self._count(request.model, in_flight=1)
             try:
@@ -275,6 +280,24 @@ class Client:
             )
         )
         return recorded
+
+    async def _started(self, model: str, backend: Backend) -> None:
+        """Start the backend, once. A run that the journal answers never loads a model.
+
+        Raises:
+            ModelError: It cannot start.
+        """
+        if model not in self._starts:
+            self._starts[model] = asyncio.create_task(backend.start())
+        try:
+            # Shielded: one caller's cancellation must not stop a model that others wait for.
+            await asyncio.shield(self._starts[model])
+        except BackendFault as fault:
+            raise ModelError(
+                f"model `{model}` cannot be used: {fault.message}",
+                suggestion=fault.suggestion,
+                where=Where(path=f"models.{model}"),
+            ) from fault
 
     async def _attempts(self, key: str, request: Request, backend: Backend) -> tuple[Recorded, float]:
         """Ask until there is an answer or no further attempt helps; also the last attempt's seconds.

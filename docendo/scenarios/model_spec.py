@@ -9,33 +9,18 @@ from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, fiel
 from pydantic_core import PydanticKnownError
 
 from docendo.errors import did_you_mean
-from docendo.scenarios.spec import Flag, Number, Probability, Spec, Whole, mistake
+from docendo.scenarios.local_model_spec import TransformersModel, VllmModel
+from docendo.scenarios.model_base import ModelBase, SamplingSpec
+from docendo.scenarios.spec import Flag, Probability, Whole, mistake
 
 __all__ = [
     "MODEL_KINDS", "AnyModel", "ExpertModel", "ModelSpec", "OpenAIModel", "ParrotModel", "ProceduralModel",
-    "RecordedModel", "SamplingSpec", "ScriptedModel", "SkillModel", "model_tag",
+    "RecordedModel", "SamplingSpec", "ScriptedModel", "SkillModel", "TransformersModel", "VllmModel",
+    "model_tag",
 ]  # fmt: skip
 
 
-class SamplingSpec(Spec):
-    """How a model's tokens are drawn. Unset fields keep the backend's default."""
-
-    temperature: Number | None = Field(None, ge=0)
-    top_p: Number | None = Field(None, gt=0, le=1)
-    max_tokens: Whole | None = Field(None, gt=0)
-    stop: tuple[str, ...] = ()
-
-
-class _Model(Spec):
-    sampling: SamplingSpec = SamplingSpec()
-    max_concurrent: Whole = Field(64, gt=0, description="Most calls in flight to this model.")
-    timeout: Number = Field(120.0, gt=0, description="Seconds that one attempt may take.")
-    retries: Whole = Field(
-        4, ge=0, description="Further attempts after one that failed for a passing reason."
-    )
-
-
-class ProceduralModel(_Model):
+class ProceduralModel(ModelBase):
     """A simulated learner of column arithmetic whose knowledge is one rule variant per skill."""
 
     backend: Literal["simulated"] = "simulated"
@@ -53,7 +38,7 @@ class ProceduralModel(_Model):
     )
 
 
-class SkillModel(_Model):
+class SkillModel(ModelBase):
     """A simulated learner with a mastery per skill: Bayesian knowledge tracing, for any tagged items."""
 
     backend: Literal["simulated"] = "simulated"
@@ -73,7 +58,7 @@ class SkillModel(_Model):
     )
 
 
-class ExpertModel(_Model):
+class ExpertModel(ModelBase):
     """A simulated teacher: solves, explains in steps, predicts students."""
 
     backend: Literal["simulated"] = "simulated"
@@ -93,21 +78,21 @@ class ExpertModel(_Model):
     misleading: Flag = Field(False, description="Explain wrongly on purpose.")
 
 
-class ParrotModel(_Model):
+class ParrotModel(ModelBase):
     """A control: repeats the answer of the last message it saw, and answers at random without one."""
 
     backend: Literal["simulated"] = "simulated"
     mind: Literal["parrot"] = "parrot"
 
 
-class RecordedModel(_Model):
+class RecordedModel(ModelBase):
     """People: says what the item's recorded dialogue says, turn by turn (MathDial, Bridge)."""
 
     backend: Literal["simulated"] = "simulated"
     mind: Literal["recorded"] = "recorded"
 
 
-class ScriptedModel(_Model):
+class ScriptedModel(ModelBase):
     """Canned answers, for tests."""
 
     backend: Literal["scripted"] = "scripted"
@@ -117,7 +102,7 @@ class ScriptedModel(_Model):
     )
 
 
-class OpenAIModel(_Model):
+class OpenAIModel(ModelBase):
     """Any server that speaks the OpenAI chat-completions protocol."""
 
     backend: Literal["openai"] = "openai"
@@ -147,9 +132,10 @@ class OpenAIModel(_Model):
 
 ModelSpec = (
     ProceduralModel | SkillModel | ExpertModel | ParrotModel | RecordedModel | ScriptedModel | OpenAIModel
-)
+    | TransformersModel | VllmModel
+)  # fmt: skip
 
-MODEL_KINDS: dict[str, type[_Model]] = {
+MODEL_KINDS: dict[str, type[ModelBase]] = {
     "simulated/procedural": ProceduralModel,
     "simulated/skill": SkillModel,
     "simulated/expert": ExpertModel,
@@ -157,16 +143,16 @@ MODEL_KINDS: dict[str, type[_Model]] = {
     "simulated/recorded": RecordedModel,
     "scripted/": ScriptedModel,
     "openai/": OpenAIModel,
+    "transformers/": TransformersModel,
+    "vllm/": VllmModel,
 }
 """`backend/mind` -> the model that describes it."""
 
-_BACKENDS = ("simulated", "scripted", "openai")
+_BACKENDS = ("simulated", "scripted", "openai", "vllm", "transformers")
 _MINDS = ("procedural", "skill", "expert", "parrot", "recorded")
 _ELSEWHERE = {
-    "vllm": "This version reaches vLLM through its server: run `vllm serve MODEL`, write `backend: openai`.",
-    "transformers": "This version reaches local models through a server: run `transformers serve` or "
-    "`vllm serve MODEL` and write `backend: openai`.",
-    "human": "This version has no seats for people. Known: `simulated`, `scripted`, `openai`.",
+    "human": "This version has no seats for people. Known: `simulated`, `scripted`, `openai`, `vllm`, "
+    "`transformers`.",
 }
 
 
@@ -199,7 +185,9 @@ AnyModel = Annotated[
     | Annotated[ParrotModel, Tag("simulated/parrot")]
     | Annotated[RecordedModel, Tag("simulated/recorded")]
     | Annotated[ScriptedModel, Tag("scripted/")]
-    | Annotated[OpenAIModel, Tag("openai/")],
+    | Annotated[OpenAIModel, Tag("openai/")]
+    | Annotated[TransformersModel, Tag("transformers/")]
+    | Annotated[VllmModel, Tag("vllm/")],
     Discriminator(model_tag),
     BeforeValidator(_known_model),
 ]

@@ -34,7 +34,7 @@ from docendo.errors import (
     UsageError,
 )
 from docendo.messages import Message, PromptMessage, Span, Usage
-from docendo.runtime.backends.base import BackendFault, Capabilities
+from docendo.runtime.backends.base import Backend, BackendFault, Capabilities
 from docendo.runtime.backends.factory import BACKENDS, build_backend
 from docendo.runtime.backends.scripted import FunctionBackend, ScriptedBackend
 from docendo.runtime.client import Client, Notice, backoff, require
@@ -69,8 +69,10 @@ def weigh(*continuations: str, **fields: Any) -> ScoreRequest:
     return ScoreRequest(model="m", prompt=prompt("Q"), continuations=continuations, view=VIEW, **fields)
 
 
-class Model:
+class Model(Backend):
     """A model made of a function, which counts and can be held up."""
+
+    fingerprint = "model of a test"
 
     def __init__(
         self, answer: Callable[[GenerateRequest], Any] = lambda request: "4", **declared: bool
@@ -84,7 +86,6 @@ class Model:
         self._now = 0
         self._answer = answer
         self.capabilities = Capabilities(**({"seed": True} | declared))
-        self.fingerprint = "model of a test"
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
         self.asked.append(request)

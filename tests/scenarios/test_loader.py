@@ -226,7 +226,7 @@ def test_an_unreadable_file(tmp_path: Path) -> None:
         ("mind: expert", "mind: ^expret", "unknown mind `expret`", "Did you mean `expert`?"),
         (EXPERT, "^expert: {backend: simulated}", "needs a `mind`", "`expert`"),
         (EXPERT, "^expert: {mind: expert}", "needs a `backend`", "`openai`"),
-        (EXPERT, "expert: {backend: ^vllm, model: x}", "unknown backend `vllm`", "`vllm serve MODEL`"),
+        (EXPERT, "expert: {backend: ^vlm, model: x}", "unknown backend `vlm`", "`vllm`"),
         (EXPERT, "expert: {backend: ^opnai, model: x}", "unknown backend `opnai`", "`openai`"),
         (EXPERT, "^expert: {backend: openai}", "`model` is missing", "Add `model:`"),
         (EXPERT, "expert: ^simulated", "expected a mapping", ""),
@@ -506,7 +506,7 @@ def test_roles_replace_models_and_drop_what_nobody_uses(tmp_path: Path) -> None:
         ("techer=expert", "no agent is called `techer`", "`teacher`"),
         ("teacher=exprt", "no model is called `exprt`", "`expert`"),
         ("teacher=simulated/exprt", "unknown mind `exprt`", "`expert`"),
-        ("teacher=vllm/Qwen/Qwen3-8B", "unknown backend `vllm`", "vllm serve"),
+        ("teacher=vlm/Qwen/Qwen3-8B", "unknown backend `vlm`", "`vllm`"),
     ],
 )
 def test_bad_roles_name_the_flag(tmp_path: Path, flag: str, message: str, suggestion: str) -> None:

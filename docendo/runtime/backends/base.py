@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal
 
 from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
 from docendo.errors import DocendoError
 
-__all__ = ["Backend", "BackendFault", "Capabilities"]
+__all__ = ["Backend", "BackendFault", "Capabilities", "Room"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,32 +58,65 @@ class BackendFault(DocendoError):
         self.fatal = fatal
 
 
-class Backend(Protocol):
-    """One model that can be asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much an engine holds at once. Episodes are admitted by it."""
+
+    sequences: int
+    """Sequences that are decoded together."""
+    tokens: int
+    """Tokens that its KV cache holds."""
+    context: int
+    """Longest prompt with its completion, in tokens."""
+
+
+class Backend(ABC):
+    """One model that can be asked. Backends inherit from it what they have no need to say."""
 
     capabilities: Capabilities
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Identity of what answers: backend, model, adapter, endpoint, settings. Part of every call's key."""
-        ...
+        """Identity of what answers: backend, model, adapter, endpoint, settings. Part of every call's key.
 
+        Known without loading anything, and the same on every machine that has the same weights.
+
+        Raises:
+            UsageError: The weights are not here.
+        """
+
+    async def start(self) -> None:  # noqa: B027 - most have nothing to start
+        """Load weights, start processes. The client awaits it once, before the first call that is sent.
+
+        Raises:
+            BackendFault: It cannot start, always `fatal`.
+        """
+
+    def about(self) -> dict[str, Any]:
+        """What answers, in detail, once started: engine, versions, device, flags. Kept with the run."""
+        return {}
+
+    def room(self) -> Room | None:
+        """What the engine holds at once, once started; `None` where that is unknown or unlimited."""
+        return None
+
+    @abstractmethod
     async def generate(self, request: GenerateRequest) -> GenerateReply:
         """Answer once.
 
         Raises:
             BackendFault: This attempt failed.
         """
-        ...
 
+    @abstractmethod
     async def score(self, request: ScoreRequest) -> ScoreReply:
         """Score once.
 
         Raises:
             BackendFault: This attempt failed.
         """
-        ...
 
+    @abstractmethod
     async def close(self) -> None:
-        """Release connections, memory and processes."""
-        ...
+        """Release connections, memory and processes. Nothing is left behind, also after a failed start."""

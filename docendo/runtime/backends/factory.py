@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from docendo.errors import UsageError
 from docendo.registry import Registry
 from docendo.runtime.backends.base import Backend
-from docendo.scenarios.schema import ModelSpec, OpenAIModel, ScriptedModel
+from docendo.scenarios.model_spec import ModelSpec, OpenAIModel, ScriptedModel, TransformersModel, VllmModel
 
 __all__ = ["BACKENDS", "Builder", "build_backend"]
 
@@ -72,3 +72,17 @@ def _openai(spec: OpenAIModel, *, answer_key: Mapping[str, Any], base: Path) -> 
     from docendo.runtime.backends.openai_compatible import OpenAIBackend
 
     return OpenAIBackend(spec)
+
+
+@BACKENDS.register("transformers")
+def _transformers(spec: TransformersModel, *, answer_key: Mapping[str, Any], base: Path) -> Backend:
+    from docendo.runtime.backends.transformers_backend import TransformersBackend
+
+    return TransformersBackend(spec, base)
+
+
+@BACKENDS.register("vllm")
+def _vllm(spec: VllmModel, *, answer_key: Mapping[str, Any], base: Path) -> Backend:
+    from docendo.runtime.backends.vllm_backend import VllmBackend
+
+    return VllmBackend(spec, base)

@@ -31,7 +31,7 @@ from docendo.agents.port import (
 )
 from docendo.errors import UsageError
 from docendo.messages import PromptMessage
-from docendo.runtime.backends.base import BackendFault, Capabilities
+from docendo.runtime.backends.base import Backend, BackendFault, Capabilities
 from docendo.runtime.backends.openai_wire import (
     Chat,
     ChatChoice,
@@ -62,7 +62,7 @@ _SEEDS = 2**31
 _Answer = TypeVar("_Answer", Chat, Echo)
 
 
-class OpenAIBackend:
+class OpenAIBackend(Backend):
     """One model behind one server."""
 
     def __init__(self, spec: OpenAIModel) -> None:

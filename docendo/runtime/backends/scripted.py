@@ -28,7 +28,7 @@ from docendo.agents.port import (
 )
 from docendo.errors import UsageError, Where
 from docendo.messages import PromptMessage, Usage
-from docendo.runtime.backends.base import BackendFault, Capabilities
+from docendo.runtime.backends.base import Backend, BackendFault, Capabilities
 from docendo.scenarios.schema import ScriptedModel
 
 __all__ = ["FunctionBackend", "ScriptedBackend"]
@@ -51,7 +51,7 @@ class _Rule(NamedTuple):
     reply: str
 
 
-class ScriptedBackend:
+class ScriptedBackend(Backend):
     """Answers from `file` by the first pattern that is found in the prompt, else from `replies` in turn."""
 
     capabilities = Capabilities(deterministic=True, reads_view=True)
@@ -113,7 +113,7 @@ class ScriptedBackend:
         return self._replies[min(len(request.view.own), len(self._replies) - 1)]
 
 
-class FunctionBackend:
+class FunctionBackend(Backend):
     """A function is the model.
 
     ```python
@@ -142,10 +142,15 @@ class FunctionBackend:
         """
         self._generate = generate
         self._score = score
-        self.fingerprint = f"function {name}"
+        self._fingerprint = f"function {name}"
         self.capabilities = capabilities or Capabilities(
             scoring=score is not None, seed=True, logprobs=True, schema=True, reads_view=True
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """The name that the function was given."""
+        return self._fingerprint
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
         """Call the function.

@@ -28,7 +28,7 @@ from docendo.agents.port import (
 from docendo.agents.view import View
 from docendo.errors import did_you_mean
 from docendo.messages import PromptMessage, Usage
-from docendo.runtime.backends.base import BackendFault, Capabilities
+from docendo.runtime.backends.base import Backend, BackendFault, Capabilities
 from docendo.runtime.minds.draws import choose, derive
 from docendo.runtime.minds.expert import ExpertMind
 from docendo.runtime.minds.mind import Attempt, Mind, MindFault, Said
@@ -51,7 +51,7 @@ _FLOOR = 1e-6
 """Least probability of any continuation: a mind's model of an agent is never certain."""
 
 
-class SimulatedBackend:
+class SimulatedBackend(Backend):
     """One simulated model of a scenario."""
 
     capabilities = Capabilities(scoring=True, seed=True, schema=True, deterministic=True, reads_view=True)

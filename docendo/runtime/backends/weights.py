@@ -71,9 +71,7 @@ class Weights:
             backend: The kind of backend.
             settings: What else changes answers, e.g. the number format. Not the engine's version.
         """
-        template = (
-            self.template if self.template is None else hashlib.sha256(self.template.encode()).hexdigest()
-        )
+        template = hashlib.sha256(self.template.encode()).hexdigest() if self.template is not None else None
         content = {
             "backend": backend,
             "weights": self.digest,
@@ -182,19 +180,15 @@ def _template(chosen: str | None, name: str, folder: Path, base: Path) -> str | 
                 suggestion="`chat_template` is a Jinja file, relative to the scenario file, or `plain`.",
                 where=Where(file=str(file)),
             ) from None
-    for file in (
-        folder / "chat_template.jinja",
-        folder / "chat_template.json",
-        folder / "tokenizer_config.json",
-    ):
-        if file.is_file():
-            found = (
-                file.read_text("utf-8") if file.suffix == ".jinja" else _json_of(file).get("chat_template")
-            )
-            if isinstance(found, list):  # Several by name, of which the chat is `default`.
-                found = {one["name"]: one["template"] for one in found}.get("default")
-            if found:
-                return str(found)
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text("utf-8")
+    for file in (folder / "chat_template.json", folder / "tokenizer_config.json"):
+        found = _json_of(file).get("chat_template") if file.is_file() else None
+        if isinstance(found, list):  # Several by name, of which the chat is `default`.
+            found = {one["name"]: one["template"] for one in found}.get("default")
+        if found:
+            return str(found)
     raise UsageError(
         f"the tokenizer of `{name}` has no chat template",
         suggestion="Name a Jinja file as `chat_template`, or `chat_template: plain` for a base model, which "

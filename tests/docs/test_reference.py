@@ -1,5 +1,6 @@
 """Nothing that a scenario may name is undocumented, and nothing documented does not exist."""
 
+import inspect
 import json
 import re
 import tomllib
@@ -36,6 +37,8 @@ from docendo.scenarios.bundled import gallery_names
 from docendo.scenarios.item import AnswerKind
 from docendo.scenarios.items import source
 from docendo.scenarios.items.source import SOURCES
+from docendo.scenarios.local_model_spec import LocalModel
+from docendo.scenarios.model_base import ModelBase
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -158,16 +161,19 @@ def _models(kind, found):
     return found
 
 
+_SHARED = (ModelBase, LocalModel)
+"""Kinds of models that are no model by themselves: their keys stand once, for all that have them."""
+
+
 def _keys_of(name):
     """Field -> default as it is written in a scenario, of a model by its name."""
-    models = [*_models(schema.Scenario, []), model_spec._Model]
+    models = [*_models(schema.Scenario, []), *_SHARED]
     for source_name in SOURCES.names():
         _models(SOURCES.get(source_name).options, models)
     models += [thing for thing in vars(report_model).values() if isinstance(thing, type)]
     kind = next(m for m in models if m.__name__ == name)
-    shared = set(model_spec._Model.model_fields) if kind is not model_spec._Model else set()
-    inherited = shared if issubclass(kind, model_spec._Model) else set()
-    fields = {k: f for k, f in kind.model_fields.items() if k not in inherited}
+    own = set(inspect.get_annotations(kind)) if issubclass(kind, ModelBase) else set(kind.model_fields)
+    fields = {key: info for key, info in kind.model_fields.items() if key in own}
     return {info.alias or key: info for key, info in fields.items()}
 
 

@@ -172,8 +172,8 @@ def _keys_of(name):
         _models(SOURCES.get(source_name).options, models)
     models += [thing for thing in vars(report_model).values() if isinstance(thing, type)]
     kind = next(m for m in models if m.__name__ == name)
-    own = set(inspect.get_annotations(kind)) if issubclass(kind, ModelBase) else set(kind.model_fields)
-    fields = {key: info for key, info in kind.model_fields.items() if key in own}
+    own = inspect.get_annotations(kind) if issubclass(kind, ModelBase) else kind.model_fields
+    fields = {key: kind.model_fields[key] for key in own}
     return {info.alias or key: info for key, info in fields.items()}
 
 

@@ -7,9 +7,9 @@ as a whole. The published scripts (Saha, Hase & Bansal 2023: `main_single_turn.p
 `generate` call, run every intervention function by itself, and make a teacher's explanation three times per
 item. Their hours are not spent here: the requests of every condition by itself are counted in docendo's own
 record, the explanations three times, one call in the scripts' manner is timed for each kind of request
-(transformers' `generate`, a batch of one, the same prompts and lengths), and the two are multiplied. Once with
-every budget by itself, once generously with all budgets mixed from two columns. Needs the engine environment
-(`make engine`).
+(transformers' `generate`, a batch of one, the same prompts and lengths), and the two are multiplied. Once
+with every budget by itself, once generously with all budgets mixed from two columns. Needs the engine
+environment (`make engine`).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def one_by_one(folder: Path, store: Store, keys: dict[Kind, list[str]], sample: 
         times = []
         step = max(1, len(all_keys) // sample)
         for key in all_keys[::step][:sample]:
-            call = store.call(key)
+            call = next(iter(store.calls([key]).values()))
             text = "\n\n".join(message.text for message in call.prompt)
             ids = tokenizer(text, return_tensors="pt").input_ids
             length = max(1, call.result.usage.completion_tokens) if kind[1] == "generate" else 1
@@ -161,7 +161,8 @@ def _print(
     print(table(("the grid", "calls to the model", "wall, s", "times docendo"), rows))
     print(
         f"\n{len(POLICIES)} intervention functions x {len(BUDGETS)} budgets x {asked.seeds} seeds, "
-        f"{asked.items} items, backend `{asked.backend}`; loading, {number(loaded)} s, left out on both sides. {facts()}"
+        f"{asked.items} items, backend `{asked.backend}`; loading, {number(loaded)} s, "
+        f"left out on both sides. {facts()}"
     )
 
 

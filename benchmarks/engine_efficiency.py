@@ -3,10 +3,10 @@
     python benchmarks/engine_efficiency.py [--kv ample|tight] [--episodes 48] [--rounds 3] [--model FOLDER]
 
 Dialogues of a teacher and a student on one model run through docendo as always: lessons, graphs, journal,
-store. What reached the engine is taken down (token ids, and how many tokens came back) and given to the same engine
-again with nothing else to do: in the recorded order, sorted by prefix, and episode by episode in a window.
-The prefix cache is emptied before each. `eta` is the fastest replay's time over the run's. Beside it stand
-three figures without noise: steps of that replay over the run's, sequences decoded per step over the engine's
+store. What reached the engine is taken down (token ids, and how many tokens came back) and given to the same
+engine again with nothing else to do: in the recorded order, sorted by prefix, and episode by episode in a
+window. The prefix cache is emptied before each. `eta` is the fastest replay's time over the run's. Beside it
+stand three figures without noise: steps of that replay over the run's, sequences decoded per step over the engine's
 slots, and prompt tokens computed over those that a cache without bounds would leave to be computed.
 
 Without `--model` a model is made on the spot: about 25 M random parameters. Answers have the lengths of a
@@ -312,7 +312,8 @@ def made_model(folder: Path, parameters: str) -> Path:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return Path(module.make_model(folder / "model", **module.SIZES[parameters]))
+    what = module.MEDIUM if parameters == "25M" else module.Tiny()
+    return Path(module.make_model(folder / "model", what))
 
 
 def main() -> None:

@@ -1,0 +1,265 @@
+"""Weights on this machine: where they are, what they are called everywhere, and what their files say.
+
+A model is known by what its files hold, not by where they lie: the same weights in another folder, or on
+another machine, answer from the same journal. Nothing is loaded and nothing is downloaded here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from docendo.errors import UsageError, Where
+from docendo.scenarios.environment import resolve_env
+from docendo.scenarios.local_model_spec import LocalModel
+
+__all__ = ["Adapter", "Weights", "resolve"]
+
+_DESCRIBING = {".json", ".jinja", ".model", ".txt", ".tiktoken"}
+"""Configuration, tokenizer and template: small, and read in full."""
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
+"""In order of preference: a folder that has safetensors is loaded from these."""
+_BLOCK = 1 << 16
+_BLOCKS = 32
+"""A large file is known by so many blocks, evenly spread from its first byte to its last (2 MiB in all)."""
+_NO_PART = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "trainer_state.json"}
+"""Files that describe how weights are stored or came about, not what they are."""
+_LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
+_NO_LIMIT = 1 << 20
+"""Context of a model that names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """A LoRA adapter over a base model."""
+
+    folder: Path
+    digest: str
+    rank: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """One model's files."""
+
+    name: str
+    """As the scenario has it, for messages."""
+    folder: Path
+    digest: str
+    """SHA-256 (hex) over configuration, tokenizer and a sample of every weight file."""
+    adapter: Adapter | None
+    template: str | None
+    """The chat template in Jinja; `None` for plain text."""
+    size: int
+    """Bytes of the weight files, without the adapter's."""
+    config: dict[str, Any]
+    """`config.json`."""
+    context: int
+    """Longest prompt with its completion, in tokens."""
+
+    def identity(self, backend: str, **settings: Any) -> str:
+        """Who answers, as JSON: what a backend's `fingerprint` is.
+
+        Args:
+            backend: The kind of backend.
+            settings: What else changes answers, e.g. the number format. Not the engine's version.
+        """
+        template = hashlib.sha256(self.template.encode()).hexdigest() if self.template is not None else None
+        content = {
+            "backend": backend,
+            "weights": self.digest,
+            "adapter": self.adapter.digest if self.adapter else None,
+            "template": template,
+            **settings,
+        }
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def resolve(spec: LocalModel, base: Path) -> Weights:
+    """Find the files of a model and read what identifies them.
+
+    Args:
+        spec: The model's part of the scenario.
+        base: Folder of the scenario file, that relative paths start from.
+
+    Raises:
+        UsageError: Weights, adapter or template are not here or cannot be read; the message has the path.
+    """
+    name = resolve_env(spec.model)
+    folder = _folder_of(name, spec.revision, base)
+    config = _json_of(folder / "config.json", "a model's folder holds `config.json` beside its weights")
+    files = _weight_files(folder)
+    if not files:
+        raise UsageError(
+            f"the folder of model `{name}` holds no weights",
+            suggestion="It needs *.safetensors or *.bin files. Was the download interrupted?",
+            where=Where(file=str(folder)),
+        )
+    return Weights(
+        name=name,
+        folder=folder,
+        digest=_digest([*_describing_files(folder), *files]),
+        adapter=_adapter(base / Path(resolve_env(spec.adapter)).expanduser()) if spec.adapter else None,
+        template=_template(spec.chat_template, name, folder, base),
+        size=sum(file.stat().st_size for file in files),
+        config=config,
+        context=_context(spec.context, name, config),
+    )
+
+
+def _folder_of(name: str, revision: str | None, base: Path) -> Path:
+    folder = base / Path(name).expanduser()
+    if folder.is_dir():
+        return folder.resolve()
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UsageError(
+            f"there is no folder `{name}`",
+            suggestion="The path of a model is absolute, or relative to the scenario file.",
+            where=Where(file=str(folder)),
+        )
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.constants import HF_HUB_CACHE
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError:
+        raise UsageError(
+            f"`{name}` is no folder, and names of the hub need Hugging Face's library",
+            suggestion="pip install 'docendo[transformers]'",
+        ) from None
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except HFValidationError:
+        raise UsageError(f"`{name}` is neither a folder nor a model's name in the hub") from None
+    except LocalEntryNotFoundError:
+        at = f" --revision {revision}" if revision else ""
+        raise UsageError(
+            f"`{name}` is neither a folder nor in the Hugging Face cache {HF_HUB_CACHE}",
+            suggestion=f"Fetch it first: hf download {name}{at}. A run never downloads by itself.",
+        ) from None
+
+
+def _adapter(folder: Path) -> Adapter:
+    config = _json_of(folder / "adapter_config.json", "a LoRA adapter's folder holds `adapter_config.json`")
+    files = _weight_files(folder)
+    rank = config.get("r")
+    if config.get("peft_type") != "LORA" or not isinstance(rank, int) or not files:
+        missing = "no weights" if not files else f"an adapter of type {config.get('peft_type')}"
+        raise UsageError(
+            f"the adapter's folder holds {missing}",
+            suggestion="`adapter` takes a LoRA adapter as `peft` saves it.",
+            where=Where(file=str(folder)),
+        )
+    # Where the base lay when the adapter was trained is no property of the adapter.
+    about = {
+        k: v for k, v in config.items() if k not in {"base_model_name_or_path", "revision", "auto_mapping"}
+    }
+    ranks = [rank, *(config.get("rank_pattern") or {}).values()]
+    text = orjson.dumps(about, option=orjson.OPT_SORT_KEYS)
+    digest = hashlib.sha256(text + _digest(files).encode()).hexdigest()
+    return Adapter(folder=folder.resolve(), digest=digest, rank=max(ranks))
+
+
+def _template(chosen: str | None, name: str, folder: Path, base: Path) -> str | None:
+    """The chat template's text: the file that the scenario names, else the tokenizer's own."""
+    if chosen == "plain":
+        return None
+    if chosen is not None:
+        file = base / Path(resolve_env(chosen)).expanduser()
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"the chat template cannot be read: {getattr(error, 'strerror', None) or error}",
+                suggestion="`chat_template` is a Jinja file, relative to the scenario file, or `plain`.",
+                where=Where(file=str(file)),
+            ) from None
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text("utf-8")
+    for file in (folder / "chat_template.json", folder / "tokenizer_config.json"):
+        found = _json_of(file).get("chat_template") if file.is_file() else None
+        if isinstance(found, list):  # Several by name, of which the chat is `default`.
+            found = {one["name"]: one["template"] for one in found}.get("default")
+        if found:
+            return str(found)
+    raise UsageError(
+        f"the tokenizer of `{name}` has no chat template",
+        suggestion="Name a Jinja file as `chat_template`, or `chat_template: plain` for a base model, which "
+        "then reads the messages one after the other.",
+        where=Where(file=str(folder)),
+    )
+
+
+def _context(wanted: int | None, name: str, config: dict[str, Any]) -> int:
+    nested = config.get("text_config")
+    known = {**config, **(nested if isinstance(nested, dict) else {})}
+    own = next((known[key] for key in _LENGTHS if isinstance(known.get(key), int)), _NO_LIMIT)
+    if wanted and wanted > own:
+        raise UsageError(
+            f"`context` is {wanted} tokens, and `{name}` knows no more than {own}",
+            suggestion=f"Set `context` to at most {own}, or leave it out.",
+        )
+    return wanted or own
+
+
+# --- files ----------------------------------------------------------------------------------------------
+
+
+def _describing_files(folder: Path) -> list[Path]:
+    return [f for f in sorted(folder.iterdir()) if f.suffix in _DESCRIBING and f.name not in _NO_PART]
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for suffix in _WEIGHTS:
+        found = sorted(file for file in folder.glob(f"*{suffix}") if file.name != "training_args.bin")
+        if found:
+            return found
+    return []
+
+
+def _digest(files: list[Path]) -> str:
+    """SHA-256 over the files' names and contents, those of large files by sample."""
+    facts = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    return _digest_of(tuple(facts))
+
+
+@lru_cache(maxsize=64)
+def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
+    whole = hashlib.sha256()
+    for path, size, _ in files:
+        whole.update(f"{os.path.basename(path)} {size} ".encode())
+        for block in _blocks(path, size):
+            whole.update(block)
+    return whole.hexdigest()
+
+
+def _blocks(path: str, size: int) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        if size <= _BLOCK * _BLOCKS or Path(path).suffix in _DESCRIBING:
+            yield file.read()
+            return
+        for i in range(_BLOCKS):
+            file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
+            yield file.read(_BLOCK)
+
+
+def _json_of(file: Path, expected: str = "") -> dict[str, Any]:
+    try:
+        data = orjson.loads(file.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        why = getattr(error, "strerror", None) or f"it is no JSON ({error})"
+        raise UsageError(
+            f"`{file.name}` cannot be read: {why}",
+            suggestion=f"Is the path right? {expected[:1].upper()}{expected[1:]}." if expected else "",
+            where=Where(file=str(file)),
+        ) from None
+    if not isinstance(data, dict):
+        raise UsageError(f"`{file.name}` is no JSON object", where=Where(file=str(file)))
+    return data

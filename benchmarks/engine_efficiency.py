@@ -6,8 +6,8 @@ Dialogues of a teacher and a student on one model run through docendo as always:
 store. What reached the engine is taken down (token ids, and how many tokens came back) and given to the same
 engine again with nothing else to do: in the recorded order, sorted by prefix, and episode by episode in a
 window. The prefix cache is emptied before each. `eta` is the fastest replay's time over the run's. Beside it
-stand three figures without noise: steps of that replay over the run's, sequences decoded per step over the engine's
-slots, and prompt tokens computed over those that a cache without bounds would leave to be computed.
+stand three figures without noise: steps of that replay over the run's, sequences decoded per step over the
+engine's slots, and prompt tokens computed over those that a cache without bounds would leave to be computed.
 
 Without `--model` a model is made on the spot: about 25 M random parameters. Answers have the lengths of a
 log-normal draw. Needs the engine environment (`make engine`).

@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 from docendo.agents.port import GenerateReply, GenerateRequest, Origin, ScoreReply, ScoreRequest
 from docendo.errors import CapabilityError, EpisodeFailure, ModelError, UnknownNameError, Where, did_you_mean
 from docendo.messages import Usage
-from docendo.runtime.backends.base import Backend, BackendFault
+from docendo.runtime.backends.base import Backend, BackendFault, Room
 from docendo.runtime.journal import Entry, Failure, Journal, Recorded, call_key, call_parameters, settle
 from docendo.scenarios.schema import ModelSpec
 
@@ -69,6 +69,8 @@ class Notice:
     key: str
     origin: Origin
     detail: str = ""
+    usage: Usage = Usage()
+    """Of an answer."""
 
 
 Listener = Callable[[Notice], None]
@@ -194,6 +196,11 @@ class Client:
         """Model name -> what it was asked so far."""
         return {name: ModelStats(**tally) for name, tally in self._tallies.items()}
 
+    def rooms(self) -> list[Room]:
+        """What the engines that have started hold at once, where they say so."""
+        started = [self._backends[name] for name, start in self._starts.items() if start.done()]
+        return [room for backend in started if (room := backend.room()) is not None]
+
     async def close(self) -> None:
         """Cancel what is in flight and release the backends."""
         for start in self._starts.values():
@@ -265,7 +272,7 @@ class Client:
             self._tell("failed", key, request, recorded.message)
         else:
             self._count(request.model, usage=recorded.usage)
-            self._tell("answered", key, request)
+            self._tell("answered", key, request, usage=recorded.usage)
         self._retried.add(key)
         self._journal.put(
             Entry(
@@ -328,10 +335,10 @@ class Client:
         for name, value in more.items():
             tally[name] += value
 
-    def _tell(self, what: What, key: str, request: Request, detail: str = "") -> None:
+    def _tell(self, what: What, key: str, request: Request, detail: str = "", usage: Usage = Usage()) -> None:
         if self._listener:
-            origin = request.origin
-            self._listener(Notice(what=what, model=request.model, key=key, origin=origin, detail=detail))
+            name, origin = request.model, request.origin
+            self._listener(Notice(what=what, model=name, key=key, origin=origin, detail=detail, usage=usage))
 
 
 async def _once(request: Request, backend: Backend, timeout: float) -> GenerateReply | ScoreReply:

@@ -218,6 +218,13 @@ class Lesson:
     async def _run_one(
         self, ordinal: int, phase: Phase, episode: Episode, graph: CompiledGraph | None = None
     ) -> EpisodeTrace:
+        s = self.setting
+        async with s.admission.episode(s.condition, s.replicate, str(episode.key)):
+            return await self._run_now(ordinal, phase, episode, graph)
+
+    async def _run_now(
+        self, ordinal: int, phase: Phase, episode: Episode, graph: CompiledGraph | None
+    ) -> EpisodeTrace:
         started = time.perf_counter()
         graph = graph or self.setting.graphs[phase.id]
         failure = next((e.failure for e in episode.recorder.events if isinstance(e, ErrorEvent)), "")

@@ -20,7 +20,8 @@ from docendo import __version__
 from docendo.errors import UsageError
 from docendo.events import SCHEMA_VERSION, digest_events
 from docendo.messages import Usage
-from docendo.runtime.client import Client, ModelStats
+from docendo.runtime.admission import Admission
+from docendo.runtime.client import Client, ModelStats, Notice
 from docendo.runtime.collector import patient_collector
 from docendo.runtime.journal import Journal, StoreJournal
 from docendo.runtime.lesson import Lesson
@@ -38,6 +39,11 @@ from docendo.runtime.store.records import (
 from docendo.runtime.study import Setup, Study, lesson_setting
 
 __all__ = ["Progress", "Tally", "begin", "run_lessons", "run_study", "todo"]
+
+
+THINKING, ASKING = 4, 64
+"""Lessons under way by default: where minds think in this process more only take memory; where models are
+asked, lessons wait for them between phases, and others fill the gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +174,36 @@ async def run_study(
     store: Store,
     *,
     lessons: Sequence[LessonKey],
-    concurrent: int = 4,
+    concurrent: int | None = None,
     retry_errors: bool = False,
     progress: Progress | None = None,
 ) -> Tally:
     """Run `lessons` into `store` and close the study's backends.
 
+    Args:
+        study: What is run.
+        store: Where it is recorded.
+        lessons: What is left of it.
+        concurrent: Most lessons under way; by default as many as pay.
+        retry_errors: Ask models again where the journal holds a failure.
+        progress: Told how far the run is.
+
     Raises:
         InfrastructureError: A model or the store cannot be used; what was recorded stays.
     """
     journal = StoreJournal(store)
-    clients = {w: _client(study, w, journal, retry_errors) for w in {s.world for s in study.setups}}
+    clients: dict[str, Client] = {}
+    admission = Admission(lambda: [r for c in clients.values() for r in c.rooms()], engines=study.engines)
+    for world in {s.world for s in study.setups}:
+        clients[world] = _client(study, world, journal, retry_errors, admission)
     watch = _Watch(len({k.condition for k in lessons}), len(lessons), clients, progress)
     if retry_errors:
         for key in lessons:  # their course may change, and with it which episodes there are
             store.delete_lesson(key)
     try:
         with patient_collector():
-            await run_lessons(study, store, lessons, clients, concurrent, watch)
+            most = concurrent or (THINKING if study.simulated else ASKING)
+            await run_lessons(study, store, lessons, clients, admission, most, watch)
         await store.aflush()
     finally:
         for client in clients.values():
@@ -198,6 +216,7 @@ async def run_lessons(
     store: Store,
     lessons: Iterable[LessonKey],
     clients: dict[str, Client],
+    admission: Admission,
     concurrent: int,
     watch: _Watch,
 ) -> None:
@@ -207,7 +226,8 @@ async def run_lessons(
 
     async def one(key: LessonKey) -> None:
         async with slots:
-            await _run_lesson(study, store, key, tasks[key], clients[tasks[key].setup.world], watch)
+            task = tasks[key]
+            await _run_lesson(store, key, task, clients[task.setup.world], admission, watch)
 
     async with asyncio.TaskGroup() as group:
         for key in lessons:
@@ -215,7 +235,7 @@ async def run_lessons(
 
 
 async def _run_lesson(
-    study: Study, store: Store, key: LessonKey, task: _Task, client: Client, watch: _Watch
+    store: Store, key: LessonKey, task: _Task, client: Client, admission: Admission, watch: _Watch
 ) -> None:
     started = time.perf_counter()
     store.start_lesson(key)
@@ -224,7 +244,8 @@ async def _run_lesson(
         store.write_episode(episode_record(key, ordinal, trace, seconds), trace.events)
         watch.episode(trace)
 
-    trace = await Lesson(lesson_setting(task.setup, task.replicate, client, finished)).run()
+    setting = lesson_setting(task.setup, task.replicate, client, finished, admission)
+    trace = await Lesson(setting).run()
     store.write_observations(key, observations(key, trace, task.setup))
     store.finish_lesson(key, wall_s=time.perf_counter() - started)
     watch.lesson()
@@ -265,9 +286,14 @@ def observations(key: LessonKey, trace: LessonTrace, setup: Setup) -> list[Obser
     ]
 
 
-def _client(study: Study, world: str, journal: Journal, retry_errors: bool) -> Client:
+def _client(study: Study, world: str, journal: Journal, retry_errors: bool, admission: Admission) -> Client:
     models = next(s.scenario.models for s in study.setups if s.world == world)
-    return Client(study.backends[world], models, journal, retry_failed=retry_errors)
+
+    def heard(notice: Notice) -> None:
+        if notice.what == "answered":
+            admission.saw(notice.origin, notice.usage)
+
+    return Client(study.backends[world], models, journal, retry_failed=retry_errors, listener=heard)
 
 
 def _tasks(study: Study) -> list[_Task]:

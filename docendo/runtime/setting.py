@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from docendo.agents.port import ModelPort
 from docendo.agents.prompt import PromptTemplate
 from docendo.graphs.compile import CompiledGraph
+from docendo.runtime.admission import Admission
 from docendo.runtime.measures.measure import EpisodeTrace
 from docendo.scenarios.item import Item
 from docendo.scenarios.schema import Scenario
@@ -38,3 +39,5 @@ class LessonSetting:
     examines: bool = False
     """Whether this is the fidelity check: answers are held against what the students should know."""
     base: Path = Path()
+    admission: Admission = field(default_factory=Admission)
+    """When an episode may begin; shared by all lessons of a run."""

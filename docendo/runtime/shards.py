@@ -63,7 +63,7 @@ def run_sharded(
     shards: Sequence[Sequence[LessonKey]],
     *,
     url: str,
-    concurrent: int,
+    concurrent: int | None,
     retry_errors: bool,
     progress: Progress,
 ) -> Tally:
@@ -139,7 +139,7 @@ def _work(
     base: str,
     file: str,
     url: str,
-    concurrent: int,
+    concurrent: int | None,
     retry_errors: bool,
     lessons: list[LessonKey],
     up: Queue[Any],

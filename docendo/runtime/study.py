@@ -23,6 +23,7 @@ from docendo.graphs.check import check_graph
 from docendo.graphs.compile import CompiledGraph, compile_graph
 from docendo.graphs.help import nodes_reached
 from docendo.graphs.library import library_names, load_library
+from docendo.runtime.admission import Admission
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.identity import Identity, Pools, digest_of, identify
@@ -39,6 +40,7 @@ from docendo.scenarios.fidelity import FIDELITY
 from docendo.scenarios.item import Item
 from docendo.scenarios.items.pools import items_digest
 from docendo.scenarios.loader import LoadedScenario
+from docendo.scenarios.local_model_spec import LocalModel
 from docendo.scenarios.schema import AgentSpec, GraphSpec, Phase, Scenario
 
 __all__ = ["GRAPH_OF", "Setup", "Study", "graph_of", "graphs_of", "known_names", "lesson_setting", "prepare"]
@@ -80,6 +82,11 @@ class Study:
     def run_id(self) -> str:
         """The run's name, see `docendo.runtime.identity`."""
         return self.identity.run_id
+
+    @property
+    def engines(self) -> bool:
+        """Whether any model's weights are on this machine, so that episodes need room in an engine."""
+        return any(isinstance(m, LocalModel) for s in self.setups for m in s.scenario.models.values())
 
     @property
     def simulated(self) -> bool:
@@ -138,8 +145,14 @@ def prepare(loaded: LoadedScenario) -> Study:
     return Study(loaded=loaded, identity=identity, setups=tuple(prepared), backends=backends)
 
 
-def lesson_setting(setup: Setup, replicate: int, port: ModelPort, finished: Finished) -> LessonSetting:
-    """What a lesson of `setup` needs."""
+def lesson_setting(
+    setup: Setup,
+    replicate: int,
+    port: ModelPort,
+    finished: Finished,
+    admission: Admission | None = None,
+) -> LessonSetting:
+    """What a lesson of `setup` needs; without `admission` all its episodes begin at once."""
     return LessonSetting(
         scenario=setup.scenario,
         condition=setup.condition.id,
@@ -150,6 +163,7 @@ def lesson_setting(setup: Setup, replicate: int, port: ModelPort, finished: Fini
         examines=setup.condition.control == FIDELITY,
         port=port,
         finished=finished,
+        admission=admission or Admission(),
     )
 
 

@@ -38,7 +38,10 @@ def run(
     ] = None,
     replicates: Annotated[int | None, typer.Option("-r", "--replicates", min=1, help="Replicates.")] = None,
     seed: Annotated[int | None, typer.Option(help="The scenario's seed.")] = None,
-    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Lessons in flight per process.")] = 4,
+    jobs: Annotated[
+        int | None,
+        typer.Option("-j", "--jobs", min=1, help="Lessons in flight per process: 4 simulated, 64 others."),
+    ] = None,
     processes: Annotated[
         int, typer.Option(min=0, help="Worker processes for simulated models; 0 takes one per core.")
     ] = 0,
@@ -71,7 +74,7 @@ class _How:
 
     output: Output
     url: str
-    jobs: int
+    jobs: int | None
     processes: int
     retry: bool
     quiet: bool

@@ -1,0 +1,124 @@
+"""Which episodes may begin: as many as the engines can keep in mind at once.
+
+An engine keeps what it has read of every conversation in its KV cache. Where more conversations are under way
+than fit, each turn pushes another one's past out, and that has to be read anew at its next turn: with a tight
+cache the same work then takes a quarter longer (see "Engines" in the measurements). Where all fit, any bound
+would only leave the engine idle at the end. So episodes begin in order, and as many at once as
+
+    tokens that the cache holds / tokens that an episode has added to it in the mean
+
+for the engine where that is least. What an episode has added is, for each of its agents, its longest prompt
+with its completion, without the prefix that was cached at its first call, which it shares with others. No
+event depends on any of this.
+"""
+
+from __future__ import annotations
+
+import math
+from asyncio import Future, get_running_loop
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+from docendo.agents.port import Origin
+from docendo.messages import Usage
+from docendo.runtime.backends.base import Room
+
+__all__ = ["FIRST", "Admission"]
+
+FIRST = 16
+"""Episodes that begin before anything is known. Each that ends without an engine (its answers were recorded)
+lets one more in, so that a resumed run is not held up."""
+
+Place = tuple[str, int, str]
+"""Condition, replicate, episode."""
+
+
+def _nowhere() -> Iterable[Room]:
+    return ()
+
+
+class Admission:
+    """Lets episodes begin, in the order in which they ask. Lives in one event loop."""
+
+    def __init__(self, rooms: Callable[[], Iterable[Room]] = _nowhere, *, engines: bool = False) -> None:
+        """Make the gate.
+
+        Args:
+            rooms: What the engines that have started hold at once.
+            engines: Whether there will be any; without one nothing is held up.
+        """
+        self._rooms = rooms
+        self._engines = engines
+        self._inside = 0
+        self._waiting: deque[Future[None]] = deque()
+        self._held: dict[Place, dict[str, tuple[int, int]]] = {}
+        """Episode -> agent -> (prefix that it shares with others, longest context so far), in tokens."""
+        self._ended = 0
+        self._added = 0
+        """Tokens that ended episodes had added to a cache, and how many episodes these were."""
+        self._unasked = 0
+
+    @property
+    def limit(self) -> float:
+        """How many episodes may be under way now."""
+        if not self._engines:
+            return math.inf
+        rooms = list(self._rooms())
+        if not rooms:
+            return FIRST + self._unasked
+        if not self._ended:
+            return min(room.sequences for room in rooms) + self._unasked
+        return max(1, min(room.tokens for room in rooms) * self._ended // max(1, self._added))
+
+    @asynccontextmanager
+    async def episode(self, condition: str, replicate: int, episode: str) -> AsyncIterator[None]:
+        """Wait for room, and keep it until the episode has ended."""
+        await self._enter()
+        try:
+            yield
+        finally:
+            self._inside -= 1
+            self._leave((condition, replicate, episode))
+            self._let_in()
+
+    def saw(self, origin: Origin, usage: Usage) -> None:
+        """An engine has answered a call of an episode."""
+        if not self._engines:
+            return
+        agents = self._held.setdefault((origin.condition, origin.replicate, origin.episode), {})
+        total = usage.prompt_tokens + usage.completion_tokens
+        shared, longest = agents.get(origin.agent, (usage.cached_tokens, 0))
+        agents[origin.agent] = (shared, max(longest, total))
+        self._let_in()
+
+    async def _enter(self) -> None:
+        if self._inside < self.limit and not self._waiting:
+            self._inside += 1
+            return
+        mine = get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            await mine
+        except BaseException:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            elif not mine.cancelled():  # let in, and gone before it could enter
+                self._inside -= 1
+                self._let_in()
+            raise
+
+    def _let_in(self) -> None:
+        while self._waiting and self._inside < self.limit:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                self._inside += 1
+                waiting.set_result(None)
+
+    def _leave(self, place: Place) -> None:
+        agents = self._held.pop(place, None)
+        if agents is None:
+            self._unasked += 1
+            return
+        self._ended += 1
+        self._added += sum(longest - shared for shared, longest in agents.values())

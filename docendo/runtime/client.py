@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, cast
@@ -74,6 +74,7 @@ class Notice:
 
 
 Listener = Callable[[Notice], None]
+Started = Callable[[str, Backend], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -141,6 +142,7 @@ class Client:
         mode: Literal["live", "replay"] = "live",
         retry_failed: bool = False,
         listener: Listener | None = None,
+        started: Started | None = None,
         base_delay: float = 0.5,
         max_delay: float = 30.0,
     ) -> None:
@@ -153,6 +155,7 @@ class Client:
             mode: `replay` serves from the journal only and never touches a backend.
             retry_failed: Ask again, once in this client's life, where the journal holds a failure.
             listener: Told of every sent, repeated, answered and failed call.
+            started: Told of a model that has started, before the first call to it is sent.
             base_delay: Seconds before the second attempt; doubles with each further one.
             max_delay: Longest such wait in seconds. A server's own `Retry-After` may exceed it.
         """
@@ -162,6 +165,7 @@ class Client:
         self._mode = mode
         self._retry_failed = retry_failed
         self._listener = listener
+        self._on_start = started
         self._base_delay = base_delay
         self._max_delay = max_delay
         self._slots = {name: asyncio.Semaphore(spec.max_concurrent) for name, spec in self._specs.items()}
@@ -295,7 +299,7 @@ class Client:
             ModelError: It cannot start.
         """
         if model not in self._starts:
-            self._starts[model] = asyncio.create_task(backend.start())
+            self._starts[model] = asyncio.create_task(self._start(model, backend))
         try:
             # Shielded: one caller's cancellation must not stop a model that others wait for.
             await asyncio.shield(self._starts[model])
@@ -305,6 +309,11 @@ class Client:
                 suggestion=fault.suggestion,
                 where=Where(path=f"models.{model}"),
             ) from fault
+
+    async def _start(self, model: str, backend: Backend) -> None:
+        await backend.start()
+        if self._on_start:
+            await self._on_start(model, backend)
 
     async def _attempts(self, key: str, request: Request, backend: Backend) -> tuple[Recorded, float]:
         """Ask until there is an answer or no further attempt helps; also the last attempt's seconds.

@@ -9,27 +9,26 @@ on any event.
 from __future__ import annotations
 
 import asyncio
-import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from typing import Any
 
-from docendo import __version__
-from docendo.errors import UsageError
-from docendo.events import SCHEMA_VERSION, digest_events
+from docendo.events import digest_events
 from docendo.messages import Usage
 from docendo.runtime.admission import Admission
+from docendo.runtime.backends.base import Backend
 from docendo.runtime.client import Client, ModelStats, Notice
 from docendo.runtime.collector import patient_collector
+from docendo.runtime.engines import self_test
 from docendo.runtime.journal import Journal, StoreJournal
 from docendo.runtime.lesson import Lesson
+from docendo.runtime.manifest import manifest, refuse_changes
 from docendo.runtime.measures import observe_lesson
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace
 from docendo.runtime.store import Store
 from docendo.runtime.store.records import (
     ConditionRecord,
+    EngineRecord,
     EpisodeRecord,
     LessonKey,
     LessonRecord,
@@ -37,6 +36,7 @@ from docendo.runtime.store.records import (
     RunRecord,
 )
 from docendo.runtime.study import Setup, Study, lesson_setting
+from docendo.scenarios.schema import ModelSpec
 
 __all__ = ["Progress", "Tally", "begin", "run_lessons", "run_study", "todo"]
 
@@ -89,6 +89,7 @@ def begin(study: Study, store: Store) -> RunRecord:
 
     Raises:
         StoreError: Another process works on this run.
+        UsageError: Its prompts or models have changed since it began.
     """
     record = RunRecord(
         id=study.run_id,
@@ -100,7 +101,7 @@ def begin(study: Study, store: Store) -> RunRecord:
         manifest=manifest(study),
     )
     record = store.begin_run(record)
-    _same_prompts(study, record)
+    refuse_changes(study, record)
     store.put_conditions(
         [
             ConditionRecord(
@@ -117,46 +118,6 @@ def begin(study: Study, store: Store) -> RunRecord:
     store.put_lessons([_key(study, t) for t in _tasks(study)])
     store.flush()
     return record
-
-
-def _same_prompts(study: Study, record: RunRecord) -> None:
-    """Refuse to go on with a run whose prompt files have changed: its halves would not belong together."""
-    stored = record.manifest.get("prompts", {})
-    changed = [name for name, digest in prompts_of(study).items() if stored.get(name, digest) != digest]
-    if changed:
-        raise UsageError(
-            f"the prompt of `{changed[0]}` has changed since run {record.id} began",
-            suggestion="Put the old prompt back, or give the scenario another `name` to run the new one.",
-        )
-
-
-def prompts_of(study: Study) -> dict[str, str]:
-    """`agent.act` -> digest of its template."""
-    return {
-        f"{group}.{act}": template.digest
-        for setup in study.setups
-        for group, templates in setup.templates.items()
-        for act, template in templates.items()
-    }
-
-
-def manifest(study: Study) -> dict[str, Any]:
-    """What the run was made with."""
-    libraries = ("langgraph", "pydantic", "sqlmodel", "sqlalchemy", "networkx", "scipy", "numpy", "jinja2")
-    return {
-        "docendo": __version__,
-        "events": SCHEMA_VERSION,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "libraries": {name: version(name) for name in libraries},
-        "prompts": prompts_of(study),
-        "base": str(study.loaded.base),
-        "file": study.loaded.file,
-        "fingerprints": {
-            world: {name: backend.fingerprint for name, backend in backends.items()}
-            for world, backends in study.backends.items()
-        },
-    }
 
 
 def todo(study: Study, store: Store, *, retry_errors: bool = False) -> list[LessonKey]:
@@ -177,6 +138,7 @@ async def run_study(
     concurrent: int | None = None,
     retry_errors: bool = False,
     progress: Progress | None = None,
+    test_copies: int = 0,
 ) -> Tally:
     """Run `lessons` into `store` and close the study's backends.
 
@@ -187,15 +149,19 @@ async def run_study(
         concurrent: Most lessons under way; by default as many as pay.
         retry_errors: Ask models again where the journal holds a failure.
         progress: Told how far the run is.
+        test_copies: Ask every model that starts the same things so many times first, and record what
+            differs; see `docendo.runtime.engines.self_test`.
 
     Raises:
         InfrastructureError: A model or the store cannot be used; what was recorded stays.
     """
     journal = StoreJournal(store)
     clients: dict[str, Client] = {}
+    spent: dict[tuple[str, int], Usage] = {}
     admission = Admission(lambda: [r for c in clients.values() for r in c.rooms()], engines=study.engines)
     for world in {s.world for s in study.setups}:
-        clients[world] = _client(study, world, journal, retry_errors, admission)
+        desk = _Desk(study, world, store, admission, spent, test_copies)
+        clients[world] = desk.client(journal, retry_errors)
     watch = _Watch(len({k.condition for k in lessons}), len(lessons), clients, progress)
     if retry_errors:
         for key in lessons:  # their course may change, and with it which episodes there are
@@ -203,7 +169,7 @@ async def run_study(
     try:
         with patient_collector():
             most = concurrent or (THINKING if study.simulated else ASKING)
-            await run_lessons(study, store, lessons, clients, admission, most, watch)
+            await run_lessons(study, store, lessons, clients, admission, most, watch, spent)
         await store.aflush()
     finally:
         for client in clients.values():
@@ -219,6 +185,7 @@ async def run_lessons(
     admission: Admission,
     concurrent: int,
     watch: _Watch,
+    spent: Mapping[tuple[str, int], Usage],
 ) -> None:
     """Run lessons, at most `concurrent` at once, in the order given."""
     tasks = {_key(study, t): t for t in _tasks(study)}
@@ -227,7 +194,11 @@ async def run_lessons(
     async def one(key: LessonKey) -> None:
         async with slots:
             task = tasks[key]
+            started = time.perf_counter()
             await _run_lesson(store, key, task, clients[task.setup.world], admission, watch)
+            usage = spent.get((key.condition, key.replicate), Usage())
+            store.finish_lesson(key, wall_s=time.perf_counter() - started, usage=usage)
+            watch.lesson()
 
     async with asyncio.TaskGroup() as group:
         for key in lessons:
@@ -237,7 +208,6 @@ async def run_lessons(
 async def _run_lesson(
     store: Store, key: LessonKey, task: _Task, client: Client, admission: Admission, watch: _Watch
 ) -> None:
-    started = time.perf_counter()
     store.start_lesson(key)
 
     async def finished(ordinal: int, trace: EpisodeTrace, seconds: float) -> None:
@@ -247,8 +217,6 @@ async def _run_lesson(
     setting = lesson_setting(task.setup, task.replicate, client, finished, admission)
     trace = await Lesson(setting).run()
     store.write_observations(key, observations(key, trace, task.setup))
-    store.finish_lesson(key, wall_s=time.perf_counter() - started)
-    watch.lesson()
 
 
 def episode_record(key: LessonKey, ordinal: int, trace: EpisodeTrace, seconds: float) -> EpisodeRecord:
@@ -286,14 +254,56 @@ def observations(key: LessonKey, trace: LessonTrace, setup: Setup) -> list[Obser
     ]
 
 
-def _client(study: Study, world: str, journal: Journal, retry_errors: bool, admission: Admission) -> Client:
-    models = next(s.scenario.models for s in study.setups if s.world == world)
+@dataclass(frozen=True)
+class _Desk:
+    """What is written down of a world's models beside their calls."""
 
-    def heard(notice: Notice) -> None:
+    study: Study
+    world: str
+    store: Store
+    admission: Admission
+    spent: dict[tuple[str, int], Usage]
+    """(Condition, replicate) -> tokens of the calls that its lesson was the first to make."""
+    test_copies: int
+
+    def client(self, journal: Journal, retry_errors: bool) -> Client:
+        """The door to the world's models."""
+        return Client(
+            self.study.backends[self.world],
+            self._specs(),
+            journal,
+            retry_failed=retry_errors,
+            listener=self._heard,
+            started=self._started,
+        )
+
+    def _specs(self) -> Mapping[str, ModelSpec]:
+        return next(s.scenario.models for s in self.study.setups if s.world == self.world)
+
+    def _heard(self, notice: Notice) -> None:
         if notice.what == "answered":
-            admission.saw(notice.origin, notice.usage)
+            self.admission.saw(notice.origin, notice.usage)
+            place = (notice.origin.condition, notice.origin.replicate)
+            self.spent[place] = self.spent.get(place, Usage()) + notice.usage
 
-    return Client(study.backends[world], models, journal, retry_failed=retry_errors, listener=heard)
+    async def _started(self, name: str, backend: Backend) -> None:
+        """A model is there: test it if asked, and record what it is. Minds of this process need no record."""
+        if backend.capabilities.reads_view:
+            return
+        tested = (
+            await self_test(name, backend, self._specs()[name], self.test_copies)
+            if self.test_copies
+            else None
+        )
+        self.store.put_engine(
+            EngineRecord(
+                run=self.study.run_id,
+                model=name,
+                fingerprint=backend.fingerprint,
+                about=backend.about(),
+                self_test=tested,
+            )
+        )
 
 
 def _tasks(study: Study) -> list[_Task]:

@@ -108,8 +108,13 @@ def known_names() -> dict[str, Collection[str]]:
     }
 
 
-def prepare(loaded: LoadedScenario) -> Study:
+def prepare(loaded: LoadedScenario, *, past: Mapping[str, Mapping[str, Backend]] | None = None) -> Study:
     """Check a scenario through and through, and make it ready.
+
+    Args:
+        loaded: The scenario.
+        past: World -> model -> backend of a recorded run, in place of new ones; see
+            `docendo.runtime.backends.recorded`.
 
     Raises:
         ScenarioError: With all problems that were found.
@@ -121,14 +126,14 @@ def prepare(loaded: LoadedScenario) -> Study:
     identity = identify(loaded)
     prepared: list[Setup] = []
     found: dict[tuple[str | None, str], Problem] = {}
-    backends: dict[str, dict[str, Backend]] = {}
+    backends: dict[str, Mapping[str, Backend]] = {}
     for condition, pools in zip(identity.conditions, identity.pools, strict=True):
         scenario = condition.scenario
         world = digest_of([scenario.model_dump(mode="json")["models"], items_digest(pools)])
         trouble = list(_graph_problems(scenario))
         if not trouble:
             if world not in backends:
-                backends[world] = _backends(scenario, pools, loaded.base)
+                backends[world] = _past(past, world, scenario) or _backends(scenario, pools, loaded.base)
             trouble = list(_needs_problems(scenario, pools, backends[world]))
         for problem in map(loaded.locate, trouble):
             found[problem.where.path, problem.message] = problem
@@ -173,6 +178,14 @@ def _backends(scenario: Scenario, pools: Pools, base: Path) -> dict[str, Backend
         name: build_backend(name, spec, answer_key=answer_key, base=base)
         for name, spec in scenario.models.items()
     }
+
+
+def _past(
+    past: Mapping[str, Mapping[str, Backend]] | None, world: str, scenario: Scenario
+) -> Mapping[str, Backend] | None:
+    """A recorded run's models: those of the world, or where its items have changed since, of these names."""
+    known = past or {}
+    return known.get(world) or next((m for m in known.values() if scenario.models.keys() <= m.keys()), None)
 
 
 def graph_of(scenario: Scenario, phase: Phase) -> GraphSpec:

@@ -1,31 +1,33 @@
-"""Commands that run lessons: run and replay."""
+"""The command that runs lessons."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from docendo.errors import UsageError, Where
-from docendo.runtime.cli.options import DEFAULT_STORE, JsonFlag, Roles, RunName, Settings, StoreUrl
+from docendo.errors import UsageError
+from docendo.runtime.cli.options import DEFAULT_STORE, JsonFlag, Roles, Settings, StoreUrl
 from docendo.runtime.cli.output import FAILURES, Output
 
 if TYPE_CHECKING:
+    from docendo.runtime.runner import Tally
     from docendo.runtime.store import Store
     from docendo.runtime.store.records import LessonKey
     from docendo.runtime.study import Study
     from docendo.scenarios.loader import LoadedScenario
+    from docendo.scenarios.schema import Scenario
 
 __all__ = ["add_commands"]
 
 
 def add_commands(app: typer.Typer) -> None:
     """Register the commands of this module."""
-    for command in (run, replay):
-        app.command()(command)
+    app.command()(run)
 
 
 def run(
@@ -48,7 +50,22 @@ def run(
     retry: Annotated[
         Literal["errors"] | None, typer.Option(help="Run lessons with failed episodes again.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would run, what it would cost, and record nothing.")
+    ] = False,
+    probe: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="dry run: items per teach or test phase to try on the models; 5 unless all are simulated.",
+        ),
+    ] = None,
+    self_test: Annotated[
+        int,
+        typer.Option(
+            "--self-test", min=0, help="Ask every model that starts the same things N times, and record."
+        ),
+    ] = 0,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no table.")] = False,
     json: JsonFlag = False,
 ) -> int:
@@ -59,8 +76,12 @@ def run(
     output = Output(json)
     loaded = [load(f, set_, role, limit=limit, replicates=replicates, seed=seed) for f in files]
     if dry_run:
-        return _dry(loaded, output)
-    how = _How(output, store, jobs, processes, retry == "errors", quiet or json)
+        from docendo.runtime.cli.dry_run import foretell
+
+        return foretell(loaded, probe, output)
+    if probe is not None:
+        raise UsageError("`--probe` belongs to `--dry-run`", suggestion="Add --dry-run, or leave it out.")
+    how = _How(output, store, jobs, processes, retry == "errors", quiet or json, self_test)
     with open_store(store) as opened:
         done = [_issue(scenario, opened, how) for scenario in loaded]
     data = [summary for _, summary in done]
@@ -78,6 +99,7 @@ class _How:
     processes: int
     retry: bool
     quiet: bool
+    self_test: int
 
 
 def _issue(loaded: LoadedScenario, store: Store, how: _How) -> tuple[int, dict[str, object]]:
@@ -88,15 +110,24 @@ def _issue(loaded: LoadedScenario, store: Store, how: _How) -> tuple[int, dict[s
     identity = identify(loaded)
     for note in merge_notes(identity.conditions):
         how.output.note(f"Note: {note}")
-    own_prompts = any(a.prompts for c in identity.conditions for a in c.scenario.agents.values())
+    tallies: list[Tally] = []
+    own_files = any(_has_files(c.scenario) for c in identity.conditions)
     done = is_finished(store, identity, loaded.scenario.replicates, retry_errors=how.retry)
-    if own_prompts or not done:  # prompt files are no part of the run's name, so they are compared first
-        _work(loaded, store, how)
-    return _conclude(loaded, store, identity.run_id, how)
+    if own_files or not done:  # they are no part of the run's name, so they are compared first
+        tallies = _work(loaded, store, how)
+    return _conclude(loaded, store, identity.run_id, how, tallies)
 
 
-def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
-    """Run what is left of a scenario."""
+def _has_files(scenario: Scenario) -> bool:
+    """Whether prompts or weights lie in files of the author's."""
+    from docendo.scenarios.local_model_spec import LocalModel
+
+    prompts = any(agent.prompts for agent in scenario.agents.values())
+    return prompts or any(isinstance(model, LocalModel) for model in scenario.models.values())
+
+
+def _work(loaded: LoadedScenario, store: Store, how: _How) -> list[Tally]:
+    """Run what is left of a scenario; gives what its models were asked."""
     from docendo.runtime.gate import check_gate, fidelity_figures
     from docendo.runtime.runner import begin, todo
     from docendo.runtime.study import prepare
@@ -110,10 +141,10 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
         how.output.note(f"{skipped} lessons are finished already; going on with {len(lessons)}.")
     check = next((s.condition.id for s in study.setups if s.condition.control == FIDELITY), None)
     first = [key for key in lessons if key.condition == check]
-    _hold(study, store, first, how)
+    tallies = _hold(study, store, first, how)
     if check is not None and loaded.scenario.fidelity is not None:
         check_gate(fidelity_figures(store, study.run_id, check, loaded.scenario.fidelity))
-    _hold(study, store, [key for key in lessons if key.condition != check], how)
+    tallies += _hold(study, store, [key for key in lessons if key.condition != check], how)
     if store.call_conflicts:
         how.output.note(
             f"{len(store.call_conflicts)} calls were answered differently by another process at the time. "
@@ -121,26 +152,31 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> None:
             "yellow",
         )
     store.finish_run(study.run_id)
+    return tallies
 
 
-def _hold(study: Study, store: Store, lessons: list[LessonKey], how: _How) -> None:
+def _hold(study: Study, store: Store, lessons: list[LessonKey], how: _How) -> list[Tally]:
     """Hold some lessons, over as many processes as pay."""
     from docendo.runtime.cli.progress import RunProgress
     from docendo.runtime.runner import run_study
     from docendo.runtime.shards import run_sharded, shards_for
 
     if not lessons:
-        return
+        return []
     shards = shards_for(study, lessons, how.processes, how.url)
     common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}
     with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as progress:
         if len(shards) > 1:
-            run_sharded(study, store, shards, url=how.url, progress=progress, **common)
-        else:
-            asyncio.run(run_study(study, store, lessons=lessons, progress=progress, **common))
+            return [run_sharded(study, store, shards, url=how.url, progress=progress, **common)]
+        work = run_study(
+            study, store, lessons=lessons, progress=progress, test_copies=how.self_test, **common
+        )
+        return [asyncio.run(work)]
 
 
-def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> tuple[int, dict[str, object]]:
+def _conclude(
+    loaded: LoadedScenario, store: Store, run_id: str, how: _How, tallies: Sequence[Tally]
+) -> tuple[int, dict[str, object]]:
     """The report of a run that has come to its end, its exit code and summary."""
     lessons = store.lessons(run_id)
     failed, episodes = sum(r.n_failed for r in lessons), sum(r.n_episodes for r in lessons)
@@ -149,6 +185,9 @@ def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> t
         from docendo.runtime.report.render import render_table
 
         render_table(report_of(store, run_id), how.output.out)
+    models = _asked(tallies)
+    if not how.quiet:
+        _tell_models(models, loaded, how.output)
     allowed = loaded.scenario.fail_on_error
     too_many = failed > (allowed * episodes if allowed < 1 else allowed)
     if failed:
@@ -164,88 +203,31 @@ def _conclude(loaded: LoadedScenario, store: Store, run_id: str, how: _How) -> t
         "episodes": episodes,
         "failed": failed,
         "digest": store.run_digest(run_id),
+        "models": models,
     }
     return (FAILURES if too_many else 0), summary
 
 
-def _dry(loaded: list[LoadedScenario], output: Output) -> int:
-    from docendo.runtime.study import prepare
-
-    plans = []
-    for scenario in loaded:
-        study = prepare(scenario)
-        plans.append(_planned(study))
-        for line in plans[-1]["lines"]:
-            output.say(line)
-    output.result([{k: v for k, v in p.items() if k != "lines"} for p in plans])
-    return 0
-
-
-def _planned(study: Study) -> dict[str, list[str]]:
-    from docendo.runtime.report.model import label_of
-
-    conditions = [
-        f"{s.condition.id}: {label_of(dict(s.condition.coordinates), s.condition.control or '')}"
-        for s in study.setups
-    ]
-    setup = study.setups[0]
-    students = sum(a.count for n, a in setup.scenario.agents.items() if (a.role or n) == "student") or 1
-    episodes = []
-    for phase in setup.scenario.plan:
-        if phase.kind != "rest":
-            size = len(setup.pools.get(phase.pool, ()))
-            n = min(phase.count or size, size)
-            episodes.append(f"{phase.id}: {n} items x {students} students x {phase.rounds} rounds")
-    head = f"{study.run_id}: {len(study.setups)} conditions x {study.scenario.replicates} replicates"
-    return {
-        "run": [study.run_id],
-        "conditions": conditions,
-        "episodes": episodes,
-        "lines": [head, *conditions, *episodes],
-    }
+def _asked(tallies: Sequence[Tally]) -> dict[str, dict[str, int]]:
+    """Model -> what it was asked by this command."""
+    models: dict[str, dict[str, int]] = {}
+    for tally in tallies:
+        for name, stats in tally.models.items():
+            counts = {key: getattr(stats, key) for key in ("calls", "journal_hits", "coalesced", "sent")}
+            counts |= {"failures": stats.failures} | stats.usage.model_dump()
+            before = models.get(name, {})
+            models[name] = {key: before.get(key, 0) + n for key, n in counts.items()}
+    return models
 
 
-def replay(
-    name: RunName = "latest",
-    store: StoreUrl = DEFAULT_STORE,
-    verify: Annotated[
-        bool, typer.Option("--verify/--no-verify", help="Compare every event with the record.")
-    ] = True,
-    json: JsonFlag = False,
-) -> int:
-    """Run again on the recorded answers alone, with no model, and compare every event."""
-    from docendo.runtime.replay import verify as verify_run
-    from docendo.runtime.runs import reopen
-    from docendo.runtime.store import open_store
-
-    output = Output(json)
-    with open_store(store, create=False, readonly=True) as opened:
-        record = opened.run(name)
-        study = reopen(record)
-        found = asyncio.run(verify_run(study, opened, run_id=record.id))
-    if not found.lessons:
-        raise UsageError(
-            f"{record.id} has no finished lesson to replay", suggestion="Finish it: issue its command again."
+def _tell_models(models: Mapping[str, Mapping[str, int]], loaded: LoadedScenario, output: Output) -> None:
+    """One line per model that was asked; simulated ones have no engine to tell of."""
+    for name, n in models.items():
+        spec = loaded.scenario.models.get(name)
+        if not n["sent"] or (spec is not None and spec.backend == "simulated"):
+            continue
+        share = f"{n['cached_tokens'] / n['prompt_tokens']:.0%}" if n["prompt_tokens"] else "none"
+        output.note(
+            f"{name}: {n['calls']:,} calls, of which {n['sent']:,} were sent; {n['prompt_tokens']:,} tokens "
+            f"of prompts, {share} of them found in the prefix cache; {n['completion_tokens']:,} written."
         )
-    counts = f"{found.lessons} lessons, {found.episodes} episodes, {found.events} events, {found.calls} calls"
-    if found.exact or not verify:
-        same = "; every event is the same" if found.exact else ""
-        output.say(f"{record.id}: replayed {counts} without a model{same}.")
-    for difference in found.differences if verify else ():
-        output.say(f"differs: {difference.where}: {difference.message}")
-    output.result(
-        {
-            "run": record.id,
-            "exact": found.exact,
-            "lessons": found.lessons,
-            "episodes": found.episodes,
-            "events": found.events,
-            "calls": found.calls,
-            "differences": [{"where": _place(d.where), "message": d.message} for d in found.differences],
-        }
-    )
-    return 0 if found.exact or not verify else FAILURES
-
-
-def _place(where: Where) -> dict[str, object]:
-    return where.as_dict()

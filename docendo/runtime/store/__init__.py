@@ -5,6 +5,7 @@ from docendo.runtime.store.records import (
     CallResult,
     ConditionCounts,
     ConditionRecord,
+    EngineRecord,
     EpisodeRecord,
     LessonKey,
     LessonRecord,
@@ -14,6 +15,6 @@ from docendo.runtime.store.records import (
 from docendo.runtime.store.store import Store, open_store
 
 __all__ = [
-    "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord",
+    "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EngineRecord", "EpisodeRecord",
     "LessonKey", "LessonRecord", "ObservationRow", "RunRecord", "Store", "open_store",
 ]  # fmt: skip

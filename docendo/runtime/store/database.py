@@ -27,7 +27,7 @@ from docendo.runtime.store.trouble import store_error
 
 __all__ = ["MIGRATIONS", "Database"]
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {}
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: tables.metadata.create_all}
 """Version n -> what makes it version n + 1, inside the opening transaction."""
 
 BUSY_SECONDS = 30.0

@@ -25,6 +25,7 @@ from docendo.runtime.store.records import (
     CallRecord,
     ConditionCounts,
     ConditionRecord,
+    EngineRecord,
     EpisodeRecord,
     LessonKey,
     LessonRecord,
@@ -34,6 +35,7 @@ from docendo.runtime.store.records import (
 from docendo.runtime.store.tables import (
     EVENTS_PER_EPISODE,
     condition,
+    engine,
     episode,
     event,
     lesson,
@@ -105,6 +107,21 @@ class StoreReader:
                 coordinates=decode(row.coordinates),
                 control=row.control,
                 scenario=decode(row.scenario),
+            )
+            for row in self._all(statement)
+        ]
+
+    def engines(self, run_id: str) -> list[EngineRecord]:
+        """What answered in a run, in the order of starting."""
+        statement = select(engine).where(engine.c.run_id == run_id).order_by(engine.c.id)
+        return [
+            EngineRecord(
+                run=row.run_id,
+                model=row.model,
+                fingerprint=row.fingerprint,
+                about=decode(row.about),
+                self_test=None if row.self_test is None else decode(row.self_test),
+                started_at=row.started_at,
             )
             for row in self._all(statement)
         ]

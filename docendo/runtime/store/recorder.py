@@ -19,10 +19,18 @@ from docendo.events import Event
 from docendo.messages import Usage
 from docendo.runtime.store.codec import encode, encode_event
 from docendo.runtime.store.database import Database
-from docendo.runtime.store.records import ConditionRecord, EpisodeRecord, LessonKey, ObservationRow, RunRecord
+from docendo.runtime.store.records import (
+    ConditionRecord,
+    EngineRecord,
+    EpisodeRecord,
+    LessonKey,
+    ObservationRow,
+    RunRecord,
+)
 from docendo.runtime.store.tables import (
     EVENTS_PER_EPISODE,
     condition,
+    engine,
     episode,
     event,
     lesson,
@@ -100,6 +108,21 @@ class Recorder:
             for r in records
         ]
         self._database.insert_new(connection, condition, rows)
+
+    def engines(self, connection: Connection, records: Sequence[EngineRecord]) -> None:
+        """Add what answered."""
+        rows = [
+            {
+                "run_id": r.run,
+                "model": r.model,
+                "fingerprint": r.fingerprint,
+                "started_at": time.time(),
+                "about": encode(r.about),
+                "self_test": None if r.self_test is None else encode(r.self_test),
+            }
+            for r in records
+        ]
+        connection.execute(insert(engine), rows)
 
     def plan(self, connection: Connection, keys: Sequence[LessonKey]) -> None:
         """Add the lessons that are not there yet."""

@@ -13,8 +13,8 @@ from docendo.events import StopReason
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
-    "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EpisodeRecord", "LessonKey",
-    "LessonRecord", "LessonStatus", "ObservationRow", "RunRecord", "RunStatus",
+    "CallRecord", "CallResult", "ConditionCounts", "ConditionRecord", "EngineRecord", "EpisodeRecord",
+    "LessonKey", "LessonRecord", "LessonStatus", "ObservationRow", "RunRecord", "RunStatus",
 ]  # fmt: skip
 
 RunStatus = Literal["running", "finished", "interrupted"]
@@ -148,6 +148,22 @@ class ObservationRow:
     reason: str = ""
     """Why it is missing."""
     weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRecord:
+    """What answered for a model from one start on. Simulated minds have none."""
+
+    run: str
+    model: str
+    """The model's name in the scenario."""
+    fingerprint: str
+    about: dict[str, Any] = field(default_factory=dict)
+    """Engine, versions, device, flags: what the backend says of itself."""
+    self_test: dict[str, Any] | None = None
+    """How often duplicated requests were answered differently; `None` where that was not tried."""
+    started_at: float = 0.0
+    """Set by the store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

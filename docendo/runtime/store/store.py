@@ -27,6 +27,7 @@ from docendo.runtime.store.records import (
     CallRecord,
     CallResult,
     ConditionRecord,
+    EngineRecord,
     EpisodeRecord,
     LessonKey,
     ObservationRow,
@@ -157,6 +158,14 @@ class Store(StoreReader):
             StoreError: An earlier write failed.
         """
         self._journal.put(record, self._live_writer)
+
+    def put_engine(self, record: EngineRecord) -> None:
+        """Record that a model has started for a run.
+
+        Raises:
+            StoreError: An earlier write failed.
+        """
+        self._live_writer.put(self._recorder.engines, record)
 
     @property
     def call_conflicts(self) -> tuple[str, ...]:

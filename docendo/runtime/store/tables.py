@@ -15,12 +15,12 @@ from sqlalchemy.orm import registry
 from sqlmodel import Field, SQLModel
 
 __all__ = [
-    "APPLICATION", "EVENTS_PER_EPISODE", "SCHEMA_VERSION", "call", "condition", "episode", "event", "lesson",
-    "meta", "metadata", "observation", "run", "text",
+    "APPLICATION", "EVENTS_PER_EPISODE", "SCHEMA_VERSION", "call", "condition", "engine", "episode", "event",
+    "lesson", "meta", "metadata", "observation", "run", "text",
 ]  # fmt: skip
 
 APPLICATION = "docendo"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables. Raise it together with a function in `database.MIGRATIONS`."""
 
 EVENTS_PER_EPISODE = 2**20
@@ -177,15 +177,28 @@ class ObservationTable(_Row, table=True):
     weight: float
 
 
+class EngineTable(_Row, table=True):
+    """What answered for a model: one row per start of it."""
+
+    __tablename__ = "engine"
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: str = Field(foreign_key="run.id", index=True)
+    model: str
+    fingerprint: str
+    started_at: float
+    about: str = _long()
+    self_test: str | None = Field(default=None, sa_column=Column(Text))
+
+
 def _table(row: Any) -> Table:
     return cast(Table, vars(row)["__table__"])
 
 
 metadata = _Row.metadata
-meta, run, condition, lesson, episode, event, call, text, observation = map(
+meta, run, condition, lesson, episode, event, call, text, observation, engine = map(
     _table,
     (
         MetaTable, RunTable, ConditionTable, LessonTable, EpisodeTable, EventTable, CallTable, TextTable,
-        ObservationTable,
+        ObservationTable, EngineTable,
     ),
 )  # fmt: skip

@@ -2,10 +2,11 @@
 
 Every request of every agent passes here. It is named by its key (`docendo.runtime.journal`) and then takes
 the first way that is open: the journal's answer, the identical request that is already in flight, the
-backend. The backend is asked under the model's limit on concurrency, each attempt under its timeout, again
-after a passing fault with exponential waits whose jitter comes from the key. What came out, answer or
-failure, is journalled. Two things are not: a model that cannot be used at all, which stops the run, and a
-cancelled call, which says nothing about the model.
+backend. The backend is asked under the model's limit on concurrency (`docendo.runtime.concurrency`), each
+attempt under its timeout, again after a passing fault with exponential waits whose jitter comes from the
+key. A call's own faults are counted by `retries`; a server that has gone, or has no room, is waited for by
+its `patience`. What came out, answer or failure, is journalled. Two things are not: a model that cannot be
+used at all, which stops the run, and a cancelled call, which says nothing about the model.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Literal, cast
 
-from docendo.agents.port import GenerateReply, GenerateRequest, Origin, ScoreReply, ScoreRequest
-from docendo.errors import CapabilityError, EpisodeFailure, ModelError, UnknownNameError, Where, did_you_mean
+from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
+from docendo.errors import CapabilityError, ModelError, UnknownNameError, Where, did_you_mean
 from docendo.messages import Usage
 from docendo.runtime.backends.base import Backend, BackendFault, Room
+from docendo.runtime.concurrency import Gate
 from docendo.runtime.journal import Entry, Failure, Journal, Recorded, call_key, call_parameters, settle
+from docendo.runtime.model_stats import Listener, ModelStats, Notice, What
+from docendo.runtime.outcomes import asker, final, replay_miss, serve
 from docendo.scenarios.schema import ModelSpec
 
 __all__ = ["Client", "Listener", "ModelStats", "Need", "Notice", "backoff", "require"]
@@ -29,51 +33,13 @@ __all__ = ["Client", "Listener", "ModelStats", "Need", "Notice", "backoff", "req
 Need = Literal["scoring", "seed", "logprobs", "schema", "deterministic", "reads_view"]
 """A capability by name, see `docendo.runtime.backends.base.Capabilities`."""
 
-What = Literal["sent", "retry", "answered", "failed"]
 Request = GenerateRequest | ScoreRequest
 
 _LONGEST_WAIT = 120.0
 """Seconds. A server that asks for more is asked again after this."""
+_KNOCK = 5.0
+"""Longest wait in seconds before a server that has gone is tried again: knocking costs it nothing."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelStats:
-    """What one model was asked so far. `calls = journal_hits + coalesced + sent` when not replaying."""
-
-    calls: int = 0
-    """Requests of agents."""
-    journal_hits: int = 0
-    """Served from the journal."""
-    coalesced: int = 0
-    """Shared with an identical request in flight."""
-    sent: int = 0
-    """Distinct calls that went to the backend."""
-    attempts: int = 0
-    """Attempts at those, retries included."""
-    failures: int = 0
-    """Calls that failed for good."""
-    in_flight: int = 0
-    """Calls that occupy the backend now."""
-    latency: float = 0.0
-    """Seconds that attempts took, added up."""
-    usage: Usage = field(default_factory=Usage)
-    """Tokens of the answers that the backend gave; journal hits cost none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something that a progress display may tell."""
-
-    what: What
-    model: str
-    key: str
-    origin: Origin
-    detail: str = ""
-    usage: Usage = Usage()
-    """Of an answer."""
-
-
-Listener = Callable[[Notice], None]
 Started = Callable[[str, Backend], Awaitable[None]]
 
 
@@ -168,7 +134,9 @@ class Client:
         self._on_start = started
         self._base_delay = base_delay
         self._max_delay = max_delay
-        self._slots = {name: asyncio.Semaphore(spec.max_concurrent) for name, spec in self._specs.items()}
+        self._gates = {
+            name: Gate(spec.max_concurrent, paced=backends[name].paced) for name, spec in self._specs.items()
+        }
         self._tallies: dict[str, dict[str, Any]] = {name: asdict(ModelStats()) for name in backends}
         self._starts: dict[str, asyncio.Task[None]] = {}
         self._flights: dict[str, _Flight] = {}
@@ -198,7 +166,10 @@ class Client:
 
     def stats(self) -> dict[str, ModelStats]:
         """Model name -> what it was asked so far."""
-        return {name: ModelStats(**tally) for name, tally in self._tallies.items()}
+        return {
+            name: ModelStats(**{**tally, "limit": gate.limit, "backoffs": gate.backoffs})
+            for (name, tally), gate in zip(self._tallies.items(), self._gates.values(), strict=True)
+        }
 
     def rooms(self) -> list[Room]:
         """What the engines that have started hold at once, where they say so."""
@@ -233,16 +204,16 @@ class Client:
         recorded = self._look_up(key)
         if recorded is not None:
             self._count(request.model, journal_hits=1)
-            return _serve(recorded, request, key, cached=True)
+            return serve(recorded, request, key, cached=True)
         if self._mode == "replay":
-            raise _replay_miss(request)
+            raise replay_miss(request)
         flight = self._flights.get(key)
         shared = flight is not None
         if flight is None:
             flight = _Flight(asyncio.create_task(self._send(key, request, backend)))
             self._flights[key] = flight
         self._count(request.model, **{"coalesced" if shared else "sent": 1})
-        return _serve(await self._join(key, flight), request, key, cached=shared)
+        return serve(await self._join(key, flight), request, key, cached=shared)
 
     def _look_up(self, key: str) -> Recorded | None:
         recorded = self._journal.get(key)
@@ -265,7 +236,7 @@ class Client:
     async def _send(self, key: str, request: Request, backend: Backend) -> Recorded:
         """Ask the backend and write down what came of it."""
         await self._started(request.model, backend)
-        async with self._slots[request.model]:
+        async with self._gates[request.model]:
             self._count(request.model, in_flight=1)
             try:
                 recorded, latency = await self._attempts(key, request, backend)
@@ -318,26 +289,51 @@ class Client:
     async def _attempts(self, key: str, request: Request, backend: Backend) -> tuple[Recorded, float]:
         """Ask until there is an answer or no further attempt helps; also the last attempt's seconds.
 
-        Waits happen inside the model's slot: a server that is in trouble is not sent other work meanwhile.
+        Waits happen inside the model's gate: a server that is in trouble is not sent other work meanwhile.
         """
-        spec = self._specs[request.model]
+        retries = self._specs[request.model].retries
         clock = asyncio.get_running_loop().time
         self._tell("sent", key, request)
-        attempt = 0
+        attempt = failed = 0
+        trouble: float | None = None
         while True:
             attempt += 1
             started = clock()
             try:
-                return await _once(request, backend, spec.timeout), clock() - started
+                return await self._attempt(request, backend), clock() - started
             except BackendFault as error:
                 fault = error
-            finally:
-                self._count(request.model, attempts=1, latency=clock() - started)
-            if not fault.retry or attempt > spec.retries:
-                return _final(fault, attempt, request), clock() - started
-            wait = backoff(key, attempt, fault.after, base=self._base_delay, longest=self._max_delay)
+            waits = fault.retry and (fault.busy or fault.fatal) and backend.patience > 0
+            trouble = (started if trouble is None else trouble) if waits else None
+            failed += not waits
+            left = backend.patience - (clock() - trouble) if trouble is not None else 0.0
+            if not fault.retry or (left <= 0 if waits else failed > retries):
+                return final(fault, attempt, request), clock() - started
+            longest = min(self._max_delay, _KNOCK) if waits and fault.fatal else self._max_delay
+            wait = backoff(key, attempt, fault.after, base=self._base_delay, longest=longest)
+            wait = min(wait, left) if waits else wait
             self._tell("retry", key, request, f"{fault.message}; again in {wait:.3g} s")
             await asyncio.sleep(wait)
+
+    async def _attempt(self, request: Request, backend: Backend) -> GenerateReply | ScoreReply:
+        """Ask once, and tell the gate how it went.
+
+        Raises:
+            BackendFault: It failed.
+        """
+        gate = self._gates[request.model]
+        clock = asyncio.get_running_loop().time
+        started, ticket = clock(), gate.sent()
+        try:
+            reply = await _once(request, backend, self._specs[request.model].timeout)
+        except BackendFault as fault:
+            if fault.busy or fault.kind == "timeout":
+                gate.pushed_back(ticket, min(fault.after or 0.0, _LONGEST_WAIT))
+            raise
+        finally:
+            self._count(request.model, attempts=1, latency=clock() - started)
+        gate.answered(ticket, clock() - started, reply.usage.completion_tokens)
+        return reply
 
     def _count(self, model: str, **more: Any) -> None:
         tally = self._tallies[model]
@@ -377,65 +373,8 @@ async def _once(request: Request, backend: Backend, timeout: float) -> GenerateR
     return settle(reply)
 
 
-def _final(fault: BackendFault, attempts: int, request: Request) -> Failure:
-    """The end of a call that no further attempt helps.
-
-    Raises:
-        ModelError: No other call to this model would fare better.
-    """
-    times = f" ({attempts} attempts)" if attempts > 1 else ""
-    if fault.fatal:
-        raise ModelError(
-            f"model `{request.model}` cannot be used: {fault.message}{times}",
-            suggestion=fault.suggestion,
-            where=_where(request.origin),
-        ) from fault
-    return Failure(
-        kind=fault.kind, message=fault.message + times, suggestion=fault.suggestion, attempts=attempts
-    )
-
-
-def _serve(recorded: Recorded, request: Request, key: str, *, cached: bool) -> GenerateReply | ScoreReply:
-    """Hand out an answer, or raise a failure in the name of whoever asks."""
-    if isinstance(recorded, Failure):
-        raise EpisodeFailure(
-            recorded.kind,
-            f"model `{request.model}` failed for {_who(request.origin)}: {recorded.message}",
-            suggestion=recorded.suggestion or "`--retry errors` asks again for what failed.",
-            where=_where(request.origin),
-            call=key,
-        )
-    return replace(recorded, key=key, cached=cached)
-
-
-def _replay_miss(request: Request) -> EpisodeFailure:
-    return EpisodeFailure(
-        "replay",
-        f"the journal holds no answer of model `{request.model}` for {_who(request.origin)}",
-        suggestion="Its prompt, seed or model differs from the recorded run: compare the scenario, the items "
-        "and the version of docendo, or run live.",
-        where=_where(request.origin),
-    )
-
-
 def _refuse_impossible(request: Request, backends: Mapping[str, Backend]) -> None:
     if isinstance(request, ScoreRequest):
-        require(backends, request.model, {"scoring"}, _who(request.origin))
+        require(backends, request.model, {"scoring"}, asker(request.origin))
     elif request.logprobs:
-        require(backends, request.model, {"logprobs"}, _who(request.origin))
-
-
-def _who(origin: Origin) -> str:
-    act = ".".join(part for part in (origin.agent, origin.act) if part) or "an unnamed caller"
-    return f"{act} (turn {origin.turn})"
-
-
-def _where(origin: Origin) -> Where:
-    return Where(
-        condition=origin.condition or None,
-        replicate=origin.replicate,
-        episode=origin.episode or None,
-        agent=origin.agent or None,
-        act=origin.act or None,
-        turn=origin.turn,
-    )
+        require(backends, request.model, {"logprobs"}, asker(request.origin))

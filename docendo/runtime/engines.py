@@ -57,7 +57,7 @@ async def self_test(name: str, backend: Backend, spec: ModelBase, copies: int) -
     async def ask(way: str, question: int) -> tuple[str, int, str | None]:
         request = _request(name, _QUESTIONS[question], ways[way])
         try:
-            async with slots, asyncio.timeout(spec.timeout):
+            async with slots, backend.turn(), asyncio.timeout(spec.timeout):
                 return way, question, (await backend.generate(request)).text
         except (BackendFault, EpisodeFailure, TimeoutError):
             return way, question, None

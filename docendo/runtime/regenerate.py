@@ -232,7 +232,7 @@ async def _ask(study: Study, asked: Mapping[str, _Asked]) -> dict[str, Reply | N
 
 
 async def _once(backend: Backend, spec: ModelBase, request: Request) -> Reply:
-    async with asyncio.timeout(spec.timeout):
+    async with backend.turn(), asyncio.timeout(spec.timeout):
         if isinstance(request, ScoreRequest):
             return settle(await backend.score(request))
         return settle(await backend.generate(request))

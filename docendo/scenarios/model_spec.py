@@ -11,7 +11,7 @@ from pydantic_core import PydanticKnownError
 from docendo.errors import did_you_mean
 from docendo.scenarios.local_model_spec import TransformersModel, VllmModel
 from docendo.scenarios.model_base import ModelBase, SamplingSpec
-from docendo.scenarios.spec import Flag, Probability, Whole, mistake
+from docendo.scenarios.spec import Flag, Number, Probability, Whole, mistake
 
 __all__ = [
     "MODEL_KINDS", "AnyModel", "ExpertModel", "ModelSpec", "OpenAIModel", "ParrotModel", "ProceduralModel",
@@ -114,10 +114,23 @@ class OpenAIModel(ModelBase):
     schema_: Flag = Field(
         True, alias="schema", description="The server obeys `response_format: json_schema`."
     )
-    scoring: Flag = Field(
-        False, description="The server scores prompts (`echo` with `logprobs` on /completions)."
+    scoring: Flag | Literal["first_token"] = Field(
+        False,
+        description="How continuations are scored. `false`: in the best way that the server offers; "
+        "`true`: whole, and a server that cannot is an error; `first_token`: by the likeliest first tokens.",
     )
-    context: Whole | None = Field(None, gt=0, description="Context length in tokens, where known.")
+    context: Whole | None = Field(
+        None,
+        gt=0,
+        description="Context length in tokens, where the server does not say it.",
+    )
+    patience: Number = Field(
+        300.0,
+        ge=0,
+        # Left out where it is the default, so that scenarios without it keep their digest.
+        exclude_if=lambda value: value == 300.0,
+        description="Seconds that calls wait for a server that has gone, or has no room.",
+    )
 
     @field_validator("api_key")
     @classmethod

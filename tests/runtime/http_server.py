@@ -1,6 +1,8 @@
 """A real model server on localhost that answers the OpenAI protocol, or fails in a chosen way.
 
 `async with serve(status(503), say("4")) as server:` fails once, then answers; the last behaviour repeats.
+What a server says of itself is apart from that: `pages` are its answers to GET, and to POST on addresses
+outside `/v1`; 404 where there is none.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import orjson
 
 @dataclass
 class Received:
+    method: str
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
@@ -28,7 +31,12 @@ Behaviour = Callable[[Received, asyncio.StreamWriter], Awaitable[None]]
 class Server:
     url: str = ""
     received: list[Received] = field(default_factory=list)
+    """Questions to the model, in order."""
+    looked: list[Received] = field(default_factory=list)
+    """What was asked about the server."""
     behaviours: tuple[Behaviour, ...] = ()
+    pages: dict[str, Behaviour | Any] = field(default_factory=dict)
+    """Path -> how it is answered, or the JSON that it shows."""
     connections: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,9 +45,7 @@ class Server:
         self.connections.add(task)
         try:
             while request := await _read(reader):
-                behaviour = self.behaviours[min(len(self.received), len(self.behaviours) - 1)]
-                self.received.append(request)
-                await behaviour(request, writer)
+                await self.behaviour(request)(request, writer)
                 if writer.is_closing():
                     break
         except (ConnectionError, asyncio.CancelledError):
@@ -48,11 +54,21 @@ class Server:
             self.connections.discard(task)
             writer.close()
 
+    def behaviour(self, request: Received) -> Behaviour:
+        if request.method == "GET" or request.path in self.pages or not request.path.startswith("/v1/"):
+            self.looked.append(request)
+            page = self.pages.get(request.path, status(404, "Not Found"))
+            return page if callable(page) else answer(page)
+        self.received.append(request)
+        return self.behaviours[min(len(self.received), len(self.behaviours)) - 1]
+
 
 @asynccontextmanager
-async def serve(*behaviours: Behaviour) -> AsyncIterator[Server]:
-    state = Server(behaviours=behaviours)
-    server = await asyncio.start_server(state.handle, "127.0.0.1", 0)
+async def serve(
+    *behaviours: Behaviour, pages: dict[str, Behaviour | Any] | None = None, port: int = 0
+) -> AsyncIterator[Server]:
+    state = Server(behaviours=behaviours, pages=pages or {})
+    server = await asyncio.start_server(state.handle, "127.0.0.1", port)
     state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
     try:
         yield state
@@ -73,7 +89,8 @@ async def _read(reader: asyncio.StreamReader) -> Received | None:
     first, *lines = head.strip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Received(path=first.split()[1], headers=headers, body=orjson.loads(body or b"{}"))
+    method, path, _ = first.split()
+    return Received(method=method, path=path, headers=headers, body=orjson.loads(body or b"{}"))
 
 
 def _write(writer: asyncio.StreamWriter, status: int, body: bytes, headers: dict[str, str]) -> None:
@@ -179,7 +196,7 @@ def after(seconds: float, behaviour: Behaviour) -> Behaviour:
 
 
 def echo(split: Callable[[str], list[tuple[str, float | None]]]) -> Behaviour:
-    """A `/completions` server that echoes prompts, cut into tokens with log-probabilities by `split`."""
+    """`/completions` that echoes prompts, cut into tokens with log-probabilities by `split`."""
 
     async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
         choices = []

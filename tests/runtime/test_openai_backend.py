@@ -58,12 +58,18 @@ def model(server: Server, **fields: Any) -> OpenAIModel:
 
 
 def against(
-    behaviour: Behaviour, use: Callable[[OpenAIBackend], Awaitable[Any]], **fields: Any
+    behaviour: Behaviour,
+    use: Callable[[OpenAIBackend], Awaitable[Any]],
+    *,
+    pages: dict[str, Any] | None = None,
+    **fields: Any,
 ) -> tuple[Any, Server]:
     async def main() -> tuple[Any, Server]:
-        async with serve(behaviour) as server:
+        async with serve(behaviour, pages=pages) as server:
             backend = OpenAIBackend(model(server, **fields))
             try:
+                await backend.start()
+                server.received.clear()
                 return await use(backend), server
             finally:
                 await backend.close()

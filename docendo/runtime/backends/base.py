@@ -36,6 +36,7 @@ class BackendFault(DocendoError):
 
     `retry`: whether another attempt may help. `after`: seconds to wait first, where the server said so.
     `fatal`: no call to this model can succeed (refused connection after retries, wrong key, unknown model).
+    `busy`: the model has no room at present, whoever asks: such attempts wait by the backend's `patience`.
     `kind`: how the episode's failure is named if no further attempt is made.
     """
 
@@ -49,6 +50,7 @@ class BackendFault(DocendoError):
         retry: bool,
         after: float | None = None,
         fatal: bool = False,
+        busy: bool = False,
         kind: Literal["model", "timeout", "context"] = "model",
         suggestion: str = "",
     ) -> None:
@@ -57,6 +59,7 @@ class BackendFault(DocendoError):
         self.retry = retry
         self.after = after
         self.fatal = fatal
+        self.busy = busy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,10 @@ class Backend(ABC):
     """One model that can be asked. Backends inherit from it what they have no need to say."""
 
     capabilities: Capabilities
+    paced: bool = False
+    """How many calls it bears at once is found out while it is asked (`docendo.runtime.concurrency`)."""
+    patience: float = 0.0
+    """Seconds that calls wait for it where it has gone, or has no room; such attempts are no `retries`."""
 
     @property
     @abstractmethod

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from itertools import groupby
 from time import time
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -17,24 +18,13 @@ from pydantic import BaseModel
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
-    "Alternative",
-    "CachedTokens",
-    "Chat",
-    "ChatChoice",
-    "ChatMessage",
-    "Echo",
-    "EchoChoice",
-    "EchoLogprobs",
-    "ServerUsage",
-    "Token",
-    "TokenLogprobs",
-    "choice_schema",
-    "chosen",
-    "flat_text",
-    "public_url",
-    "retry_after",
-    "said",
-]
+    "Alternative", "CachedTokens", "Chat", "ChatChoice", "ChatMessage", "Completed", "CompletedChoice",
+    "CompletedLogprobs", "Ids", "Probable", "ServerUsage", "Text", "Timings", "Token", "TokenLogprobs",
+    "chat_messages", "choice_schema", "chosen", "flat_text", "goes_on", "public_url", "retry_after", "said",
+]  # fmt: skip
+
+
+_BETWEEN = "\n\n"
 
 
 class Alternative(BaseModel):
@@ -71,6 +61,16 @@ class ChatChoice(BaseModel):
     logprobs: TokenLogprobs | None = None
 
 
+class Timings(BaseModel):
+    """What llama.cpp says of a call's work."""
+
+    cache_n: int = 0
+    """Tokens of the prompt that were in its cache."""
+    prompt_n: int = 0
+    """The others."""
+    predicted_n: int = 0
+
+
 class CachedTokens(BaseModel):
     """Part of the prompt that was in the prefix cache."""
 
@@ -100,33 +100,115 @@ class Chat(BaseModel):
 
     choices: tuple[ChatChoice, ...]
     usage: ServerUsage
+    timings: Timings | None = None
+
+    @property
+    def tokens(self) -> Usage:
+        """What the call cost; older llama.cpp tells of its cache in the timings only."""
+        usage = self.usage.tokens
+        cached = usage.cached_tokens or (self.timings.cache_n if self.timings else 0)
+        return usage.model_copy(update={"cached_tokens": cached})
 
 
-class EchoLogprobs(BaseModel):
-    """Tokens of prompt and continuation; the first has no log-probability."""
+class CompletedLogprobs(BaseModel):
+    """Tokens of one text. Of an echoed prompt the first has no log-probability."""
 
-    tokens: tuple[str, ...]
-    token_logprobs: tuple[float | None, ...]
+    tokens: tuple[str, ...] = ()
+    token_logprobs: tuple[float | None, ...] = ()
+    top_logprobs: tuple[dict[str, float] | None, ...] | None = None
+    """Alternatives at each place, by token."""
 
 
-class EchoChoice(BaseModel):
-    """One echoed prompt."""
+class CompletedChoice(BaseModel):
+    """What became of one prompt."""
 
     index: int = 0
-    logprobs: EchoLogprobs | None = None
+    logprobs: CompletedLogprobs | None = None
 
 
-class Echo(BaseModel):
-    """The answer of `/completions` with `echo`."""
+class Completed(BaseModel):
+    """The answer of `/completions`."""
 
-    choices: tuple[EchoChoice, ...]
+    choices: tuple[CompletedChoice, ...]
     usage: ServerUsage
+
+
+class Ids(BaseModel):
+    """The answer of `/tokenize` (vLLM, llama.cpp)."""
+
+    tokens: tuple[int, ...]
+
+
+class Text(BaseModel):
+    """The answer of `/detokenize` (vLLM) and of `/apply-template` (llama.cpp)."""
+
+    prompt: str
+
+
+class _Likely(BaseModel):
+    """A token by its number."""
+
+    id: int
+    logprob: float
+
+
+class _Place(BaseModel):
+    """The likeliest tokens at one place."""
+
+    top_logprobs: tuple[_Likely, ...]
+
+
+class Probable(BaseModel):
+    """The answer of llama.cpp's `/completion` with `n_probs`."""
+
+    completion_probabilities: tuple[_Place, ...]
+    tokens_evaluated: int = 0
+    """Tokens of the prompt, cached ones included."""
+    timings: Timings = Timings()
+
+    @property
+    def tokens(self) -> Usage:
+        """What the call cost."""
+        prompt = self.tokens_evaluated or self.timings.prompt_n + self.timings.cache_n
+        return Usage(prompt_tokens=prompt, completion_tokens=1, cached_tokens=self.timings.cache_n)
 
 
 def flat_text(prompt: tuple[PromptMessage, ...]) -> str:
     """The prompt as one text, messages set apart by an empty line; the assistant's last one is left open."""
-    text = "\n\n".join(message.text for message in prompt)
-    return text if prompt[-1].role == "assistant" else text + "\n\n"
+    text = _BETWEEN.join(message.text for message in prompt)
+    return text if prompt[-1].role == "assistant" else text + _BETWEEN
+
+
+def chat_messages(
+    prompt: tuple[PromptMessage, ...], *, system: bool = True, alternate: bool = False
+) -> list[dict[str, str]]:
+    """The prompt as the protocol's messages.
+
+    Args:
+        prompt: The prompt.
+        system: The template takes system messages; otherwise their texts open the first user message.
+        alternate: It wants roles in turn; neighbours of one role then become one message.
+    """
+    turns: list[tuple[str, str]] = [(m.role, m.text) for m in prompt]
+    if not system:
+        told = [("user", text) for role, text in turns if role == "system"]
+        first = next((i for i, (role, _) in enumerate(turns) if role == "user"), len(turns))
+        said_before = [turn for turn in turns[:first] if turn[0] != "system"]
+        rest = [turn for turn in turns[first:] if turn[0] != "system"]
+        if told and rest:
+            told = [("user", _BETWEEN.join([*(text for _, text in told), rest.pop(0)[1]]))]
+        turns = [*said_before, *told, *rest]
+    if alternate:
+        runs = groupby(turns, key=lambda turn: turn[0])
+        turns = [(role, _BETWEEN.join(text for _, text in run)) for role, run in runs]
+    return [{"role": role, "content": text} for role, text in turns]
+
+
+def goes_on(prompt: tuple[PromptMessage, ...]) -> dict[str, Any]:
+    """What makes the model go on from the assistant's words at the end (llama.cpp does so without)."""
+    if prompt[-1].role != "assistant":
+        return {}
+    return {"continue_final_message": True, "add_generation_prompt": False}
 
 
 def choice_schema(choices: tuple[str, ...]) -> dict[str, Any]:

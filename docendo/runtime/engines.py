@@ -128,7 +128,7 @@ def mixed_engines(records: Iterable[EngineRecord]) -> list[str]:
 
 def _engine(record: EngineRecord) -> str:
     about = record.about
-    name = str(about.get("engine") or "engine not told")
+    name = str(about.get("engine") or about.get("kind") or "engine not told")
     version = about.get(name) or about.get("version")
     rest = [
         f"{key} {about[key]}" if key in ("torch", "cuda", "transformers", "vllm") else str(about[key])

@@ -56,6 +56,11 @@ class LocalPrompt:
         if weights.template is not None:
             self._try_template()
 
+    @property
+    def system_role(self) -> bool:
+        """Whether the template has one; otherwise the system's text opens the first user message."""
+        return self._system
+
     # --- to the model -----------------------------------------------------------------------------------
 
     def text(self, prompt: tuple[PromptMessage, ...]) -> str:

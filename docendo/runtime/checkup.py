@@ -157,7 +157,7 @@ def _port() -> Finding:
                 what="port",
                 status="warn",
                 message=f"{VIEWER_PORT}, where the viewer listens by default, is taken",
-                advice="A viewer may be running already; another takes the next free port, or one by `--port`.",
+                advice="A viewer may be running already; another takes the next port, or one by `--port`.",
             )
     return Finding(what="port", status="ok", message=f"{VIEWER_PORT} is free for the viewer")
 
@@ -166,7 +166,7 @@ def _port() -> Finding:
 
 
 def check_store(url: str) -> Finding:
-    """Whether results can be written: one transaction on a store that is there, else a file where it would be.
+    """Whether results can be written: to the store if it is there, else beside where it would be.
 
     A store of an older version is brought up to date by this, as every command that writes does it.
     """

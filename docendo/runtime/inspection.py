@@ -14,6 +14,9 @@ from typing import Any, Literal
 from docendo.errors import DocendoError
 from docendo.runtime.backends.base import Backend
 from docendo.runtime.backends.factory import build_backend
+from docendo.runtime.backends.local_prompt import LocalPrompt
+from docendo.runtime.backends.machine import installed
+from docendo.runtime.backends.weights import Weights, resolve
 from docendo.runtime.identity import Pools, digest_of, identify
 from docendo.scenarios.loader import LoadedScenario
 from docendo.scenarios.local_model_spec import LocalModel
@@ -128,8 +131,6 @@ def _abilities(backend: Backend) -> tuple[str, ...]:
 
 def _weights(spec: LocalModel, loaded: LoadedScenario) -> dict[str, Any]:
     """What the files say."""
-    from docendo.runtime.backends.weights import resolve
-
     weights = resolve(spec, loaded.base)
     template: Template = "plain" if weights.template is None else "file" if spec.chat_template else "own"
     return {
@@ -146,18 +147,14 @@ def _weights(spec: LocalModel, loaded: LoadedScenario) -> dict[str, Any]:
     }
 
 
-def _system_role(weights: Any) -> bool | None:
+def _system_role(weights: Weights) -> bool | None:
     """Whether the template shows a system's message; unknown where transformers is not installed.
 
     Raises:
         BackendFault: Tokenizer or template cannot be used.
     """
-    from docendo.runtime.backends.machine import installed
-
     if installed("transformers") is None:
         return None
-    from docendo.runtime.backends.local_prompt import LocalPrompt
-
     return LocalPrompt(weights).system_role
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
@@ -33,6 +33,7 @@ def ls(
     json: JsonFlag = False,
 ) -> None:
     """List the runs of a store, the conditions of a run, or what failed in one."""
+    from docendo.runtime.engines import engine_lines
     from docendo.runtime.store import open_store
 
     output = Output(json)
@@ -41,7 +42,7 @@ def ls(
             return _failures(opened, failures, output)
         if name:
             return _conditions(opened, name, output)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for record in opened.runs():
             lessons = opened.lessons(record.id)
             rows.append(
@@ -54,11 +55,16 @@ def ls(
                     "finished": sum(r.status == "finished" for r in lessons),
                     "episodes": sum(r.n_episodes for r in lessons),
                     "failed": sum(r.n_failed for r in lessons),
+                    "engines": engine_lines(opened.engines(record.id)),
                 }
             )
     if not json:
-        shown = [{k: v for k, v in row.items() if k != "name"} for row in rows]  # the id begins with the name
+        hidden = {"name", "engines"}  # the id begins with the name
+        shown = [{k: v for k, v in row.items() if k not in hidden} for row in rows]
         _table(output, shown) if rows else output.say("No runs here. Try `docendo run when-to-step-in`.")
+        for row in rows:
+            for line in row["engines"]:
+                output.say(f"{row['id']}: engine of {line}")
     return output.result(rows)
 
 
@@ -79,6 +85,7 @@ def _table(output: Output, rows: list[dict[str, object]]) -> None:
 
 def _conditions(store: Store, name: str, output: Output) -> None:
     """Conditions of a run: their ids, and how much of each there is."""
+    from docendo.runtime.engines import engine_lines, mixed_engines
     from docendo.runtime.report.model import label_of
 
     run = store.run(name)
@@ -96,9 +103,14 @@ def _conditions(store: Store, name: str, output: Output) -> None:
                 "failed": count.failed,
             }
         )
+    engines = store.engines(run.id)
     if not output.json:
         _table(output, rows)
-    output.result(rows)
+        for line in engine_lines(engines):
+            output.say(f"engine of {line}")
+        for warning in mixed_engines(engines):
+            output.note(f"Note: {warning}", "yellow")
+    output.result(rows, mixed_engines(engines))
 
 
 def _failures(store: Store, name: str, output: Output) -> None:

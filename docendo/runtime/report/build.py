@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from docendo.errors import UnknownNameError
+from docendo.runtime.engines import engine_lines, mixed_engines
 from docendo.runtime.gate import fidelity_figures
 from docendo.runtime.measures.measure import MEASURES, Measure
 from docendo.runtime.measures.statistics import Key, Sample
@@ -69,6 +70,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
             missing = {arm: _missing_units(sample) for arm, sample in samples.items()}
     counts = _counts(store, record.id, arms, missing)
     base = record.scenario.get("baseline")
+    engines = store.engines(record.id)
     compared = list(dict.fromkeys(other.id for other in against.values()))
     return Report(
         run=RunFacts(
@@ -78,6 +80,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
             items_digest=record.items_digest,
             status=record.status,
             baseline=compared[0] if len(compared) == 1 else label_of(dict(base or {})),
+            engines=engine_lines(engines),
         ),
         digest=digest,
         measures={name: _facts(measure_called(name)) for name in names},
@@ -85,7 +88,7 @@ def build_report(store: StoreReader, run: str, *, measures: Sequence[str] = ()) 
         curves=curves,
         findings=_findings(names[0], analysed[names[0]]) if names else [],
         fidelity=_fidelity(store, record),
-        warnings=_warnings(record, arms, counts, names, against, base),
+        warnings=[*_warnings(record, arms, counts, names, against, base), *mixed_engines(engines)],
     )
 
 

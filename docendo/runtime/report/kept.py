@@ -45,6 +45,8 @@ def report_of(store: Store, run_id: str) -> Report:
 def _basis(store: Store, record: RunRecord) -> str:
     """Digest of all that makes this run's report."""
     digest = hashlib.sha256(f"{record.status} {store.run_digest(record.id)}".encode())
+    for engine in store.engines(record.id):
+        digest.update(repr((engine.model, engine.about, engine.self_test)).encode())
     for library in ("numpy", "scipy"):
         digest.update(version(library).encode())
     for part in _PARTS:

@@ -153,6 +153,8 @@ class RunFacts(_Part):
     status: str
     baseline: str
     """Id of the condition that others are compared with, or the coordinates that make it."""
+    engines: list[str] = Field(default_factory=list)
+    """What answered for each model that is not simulated, in words."""
 
 
 class Report(_Part):

@@ -44,6 +44,8 @@ def render_table(report: Report, console: Console) -> None:
     run = report.run
     console.print(Text(f"{run.name}  run {run.id}  {run.status}", style="bold"))
     console.print(Text(f"events {report.digest[:16]}  scenario {run.scenario_digest[:16]}", style="dim"))
+    for line in run.engines:
+        console.print(Text(f"engine of {line}", style="dim"), soft_wrap=True)
     for grid in _grids(report):
         _draw(grid, console)
     if report.findings:
@@ -61,6 +63,7 @@ def render_markdown(report: Report) -> str:
         f"# {run.name}\n",
         f"Run `{run.id}` ({run.status}). "
         f"Digests: scenario `{run.scenario_digest[:16]}`, events `{report.digest[:16]}`.\n",
+        *(f"Engine of {line}.\n" for line in run.engines),
     ]
     parts += [_markdown(grid) for grid in _grids(report)]
     if report.findings:

@@ -15,7 +15,7 @@ from docendo.runtime.consequences import note_failure
 from docendo.runtime.episode import Episode
 from docendo.runtime.ledger import Ledger
 from docendo.runtime.rehearsal import BEFORE, ItemRehearsal
-from docendo.runtime.together import together
+from docendo.runtime.together import grouped
 from docendo.scenarios.schema import Phase, PolicySpec
 
 __all__ = ["choose"]
@@ -32,9 +32,10 @@ async def choose(phase: Phase, graph: CompiledGraph, episodes: Sequence[Episode]
     if budget == 0:  # nothing to choose, so nothing is asked
         scores = [Score(None, {})] * len(episodes)
     else:
-        scores = await together(
+        work = [
             _score(policy, ItemRehearsal(e, spec, node, place), e, spec) for place, e in enumerate(episodes)
-        )
+        ]
+        scores = await grouped(work, [e.key.student for e in episodes])
     choices = rank([s.value for s in scores], budget, spec.order)
     for episode, score, choice in zip(episodes, scores, choices, strict=True):
         episode.choice = choice

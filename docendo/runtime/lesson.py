@@ -30,7 +30,7 @@ from docendo.runtime.refinement import Exam, refine
 from docendo.runtime.roster import make_roster, new_models, sampling_of
 from docendo.runtime.seed import derive_seed, uniform
 from docendo.runtime.setting import SHARED_UNITS, LessonSetting
-from docendo.runtime.together import together
+from docendo.runtime.together import grouped, together
 from docendo.runtime.yoking import deranged, spoken_in
 from docendo.scenarios.amount import amount_of
 from docendo.scenarios.item import Item
@@ -205,7 +205,8 @@ class Lesson:
         first = self._ordinal
         self._ordinal += len(episodes)
         if phase.order == "parallel":
-            traces = await together(self._run_one(first + i, phase, e) for i, e in enumerate(episodes))
+            work = [self._run_one(first + i, phase, e) for i, e in enumerate(episodes)]
+            traces = await grouped(work, [e.key.student for e in episodes])
         else:
             traces = []
             for i, episode in enumerate(episodes):

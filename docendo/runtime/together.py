@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
-__all__ = ["together"]
+__all__ = ["grouped", "together"]
 
 T = TypeVar("T")
 
@@ -21,3 +21,18 @@ async def together(work: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+async def grouped(work: Sequence[Awaitable[T]], groups: Sequence[str]) -> list[T]:
+    """All results in the order of `work`, begun group by group.
+
+    Requests with one student share the beginning of their prompts (its examples, what was seen of it), and an
+    engine that can keep only some prompts in mind finds it again if they come one after the other.
+
+    Args:
+        work: What to do.
+        groups: The group of each.
+    """
+    order = sorted(range(len(work)), key=lambda i: groups[i])
+    done = await together(work[i] for i in order)
+    return [result for _, result in sorted(zip(order, done, strict=True), key=lambda pair: pair[0])]

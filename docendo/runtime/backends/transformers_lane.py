@@ -213,12 +213,12 @@ class Lane:
         """Copy keys and values of prompts into free slots."""
         if not rows:
             return
+        self._trim()
         free = [slot for slot, row in enumerate(self._active) if row is None]
         more = len(rows) - len(free)
         if more > 0:
             free += range(len(self._active), len(self._active) + more)
             self._active += [None] * more
-        self._trim()
         lengths = [len(row.prompt) for row in rows]
         self._cache.make_room(len(self._active), max(lengths))
         self._cache.put(free[: len(rows)], source, places, lengths)
@@ -262,7 +262,7 @@ class Lane:
         """Drop columns that no row reaches back to any more, once they are half of all."""
         width = max((row.length - 1 for row in self._active if row is not None), default=0)
         if width == 0:
-            self._cache = SlotCache()
+            self._cache, self._active = SlotCache(), []
         elif 2 * width < self._cache.width:
             self._cache = self._cache.select(range(self._cache.rows), width)
 

@@ -84,7 +84,8 @@ def align_tokens(
     start = min(shared, default=len(prompt))
     if start == 0:
         raise BackendFault(
-            "cannot score: nothing of the prompt stands before the answer, and a first token has no probability",
+            "cannot score: nothing of the prompt stands before the answer, and a first token has no "
+            "probability",
             retry=False,
         )
     branches = (Branch(whole[start:], max(0, k - start)) for k, whole in zip(shared, wholes, strict=True))

@@ -20,7 +20,7 @@ import torch
 from docendo.runtime.backends.transformers_cache import PrefixStore, SlotCache
 from docendo.runtime.backends.transformers_sampling import Row, choose, log_probabilities
 
-__all__ = ["GenerateJob", "Lane", "ScoreJob"]
+__all__ = ["GenerateJob", "Lane", "OpenJob", "ScoreJob"]
 
 _CHUNK = 2048
 """Columns of a prompt that are computed at once."""
@@ -53,7 +53,15 @@ class ScoreJob:
     cancelled: bool = False
 
 
-Job = GenerateJob | ScoreJob
+@dataclass(eq=False, kw_only=True)
+class OpenJob:
+    """Nothing but having the lane ready, its adapter loaded."""
+
+    done: Callable[[OpenJob | BaseException], None]
+    cancelled: bool = False
+
+
+Job = GenerateJob | ScoreJob | OpenJob
 
 
 @dataclass(slots=True)
@@ -100,6 +108,9 @@ class Lane:
 
     def add(self, job: Job) -> None:
         """Take a job in."""
+        if isinstance(job, OpenJob):
+            job.done(job)
+            return
         if isinstance(job, ScoreJob):
             self._scoring.append(job)
             return

@@ -126,6 +126,13 @@ def test_rows_of_any_length_come_and_go(lab: Lab, make: Any) -> None:
         assert [r.completions for r in together] == [known[id(r)].completions for r in group]
 
 
+def test_a_batch_that_ends_at_once_is_followed_by_a_smaller_one(lab: Lab, make: Any) -> None:
+    backend = lab.start(make())
+    calls = [ask(str(i), max_tokens=6) for i in range(8)]
+    eight = texts(lab.all(*(backend.generate(c) for c in calls)))
+    assert texts(lab.all(*(backend.generate(c) for c in calls[:6]))) == eight[:6]
+
+
 def test_a_small_batch_answers_the_same(lab: Lab, make: Any, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(make(), tmp_path / "model"))
     (copy / "generation_config.json").write_text('{"eos_token_id": [2]}', "utf-8")

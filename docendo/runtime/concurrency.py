@@ -2,7 +2,7 @@
 
 A server does not say how much it bears, so it is found out by asking. `Pace` begins with a few calls and
 asks for twice as many while that gets more tokens done per second. It goes on in small steps once that
-has ended, falls back to the last limit that paid where calls only wait longer, and halves where the server
+has ended, falls below the last limit that paid where calls only wait longer, by a third where the server
 says that it is too much: 429, 503, or no answer in time. It knows neither tasks nor clocks, only what it is
 told, so every way it can go is tested. `Gate` lets calls in by it, first come, first served.
 """
@@ -21,6 +21,12 @@ _GAIN = 1.1
 """More calls at once pay if they get this many times the tokens per second done."""
 _SLOWER = 1.5
 """Calls that take so many times as long per token, without such a gain, wait in the server's queue."""
+_CUT = 0.7
+"""To this share of itself the limit falls where the server has no room."""
+_BACK = 0.9
+"""Where they wait, the limit falls to this share of the last that paid: chance may have let it pay."""
+_ENOUGH = 16
+"""Answers, at least, that show what a limit is worth. The slow start, which doubles, needs fewer."""
 _STEP = 8
 """After the slow start the limit grows by one part in so many."""
 
@@ -95,7 +101,7 @@ class Pace:
         self._answers += 1
         self._seconds += seconds
         self._tokens += max(1, tokens)
-        if self._answers >= max(_FIRST, self.limit) / 2:
+        if self._answers >= (self.limit / 2 if self._slow_start else max(_ENOUGH, self.limit)):
             self._judge()
 
     def pushed_back(self, ticket: Ticket, now: float, after: float | None = None) -> None:
@@ -110,7 +116,7 @@ class Pace:
         if ticket.cut == self._cuts:
             self._cuts += 1
             self._best = None
-            self._lower(self._limit / 2)
+            self._lower(self._limit * _CUT)
 
     def _judge(self) -> None:
         """Enough was answered under this limit to say what it is worth."""
@@ -123,7 +129,7 @@ class Pace:
             self._raise()
         elif now.seconds > _SLOWER * best.seconds:
             self._best = None  # What that limit was worth is measured again: the work may have changed.
-            self._lower(best.limit)
+            self._lower(best.limit * _BACK)
         else:
             self._raise()
 

@@ -657,6 +657,120 @@ def test_a_model_that_cannot_be_used_stops_the_run_and_is_not_recorded(
     assert journal.entries == {}
 
 
+# --- servers that have no room, or have gone ---------------------------------------------------------------
+
+FULL = BackendFault("http://host answered 429", retry=True, busy=True)
+GONE = BackendFault("http://host cannot be reached", retry=True, fatal=True, suggestion="Is it running?")
+ONE_RETRY = ScriptedModel(replies=("x",), retries=1)
+
+
+class Patient(Model):
+    """A model behind a server that is waited for."""
+
+    paced = True
+
+    def __init__(self, patience: float, *faults: BackendFault | str) -> None:
+        super().__init__(failing(*faults))
+        self.patience = patience
+
+
+@pytest.mark.parametrize("trouble", [FULL, GONE], ids=["no room", "gone"])
+def test_a_server_in_trouble_is_waited_for_and_no_retry_is_spent(trouble: BackendFault) -> None:
+    broken = BackendFault("half a body", retry=True)
+
+    async def main() -> tuple[str, Any]:
+        client = door(Patient(60, *[trouble] * 20, broken, *[trouble] * 20, "4"), spec=ONE_RETRY)
+        return (await client.generate(ask())).text, client.stats()["m"]
+
+    text, stats = run(main())
+    assert text == "4"
+    assert stats.attempts == 42
+
+
+def test_a_calls_own_faults_are_counted_between_the_servers() -> None:
+    broken = BackendFault("half a body", retry=True)
+    model = Patient(60, broken, FULL, broken, FULL, "4")
+    assert run(failure_of(door(model, spec=ONE_RETRY), ask())).message.endswith("half a body (3 attempts)")
+
+
+def test_patience_ends(journals: Any) -> None:
+    """A server without room fails its call; one that has gone stops the run, which can go on later."""
+    full, gone = Patient(0.05, FULL), Patient(0.05, GONE)
+
+    async def main() -> ModelError:
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        error = await failure_of(door(full, spec=ONE_RETRY), ask())
+        assert error.kind == "model"
+        with pytest.raises(ModelError) as caught:
+            await door(gone, journals(), spec=ONE_RETRY).generate(ask())
+        assert clock() - started >= 0.1
+        return caught.value
+
+    error = run(main())
+    assert (error.exit_code, error.suggestion) == (3, "Is it running?")
+    assert len(full.asked) > 2
+    assert len(gone.asked) > 2
+    assert run(door(Model(), journals()).generate(ask())).text == "4", "nothing was recorded of it"
+
+
+def test_no_wait_outlasts_the_patience() -> None:
+    notices: list[Notice] = []
+    far = BackendFault("429", retry=True, busy=True, after=90.0)
+    client = door(Patient(0.05, far), listener=notices.append)
+    run(failure_of(client, ask()))
+    (told,) = [n.detail for n in notices if n.what == "retry"]
+    assert float(told.split()[-2]) <= 0.05
+
+
+def test_a_gone_server_is_tried_every_few_seconds() -> None:
+    async def main() -> list[str]:
+        notices: list[Notice] = []
+        client = door(Patient(600, GONE), base_delay=1000.0, max_delay=1000.0, listener=notices.append)
+        task = asyncio.create_task(client.generate(ask()))
+        while not [n for n in notices if n.what == "retry"]:
+            await asyncio.sleep(0)
+        task.cancel()
+        await client.close()
+        return [n.detail for n in notices if n.what == "retry"]
+
+    (told,) = run(main())
+    assert float(told.split()[-2]) <= 5.0
+
+
+def test_how_many_calls_at_once_is_found_out_where_the_backend_asks_for_it() -> None:
+    async def main() -> None:
+        model = Patient(60, *["4"] * 3, FULL, "4")
+        model.gate.clear()
+        client = door(model, spec=ScriptedModel(replies=("x",), max_concurrent=100))
+        assert client.stats()["m"].limit == 4
+        waiting = [asyncio.create_task(client.generate(ask(str(i)))) for i in range(50)]
+        while len(model.asked) < 4:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(model.asked) == 4
+        model.gate.set()
+        await asyncio.gather(*waiting)
+        stats = client.stats()["m"]
+        assert stats.backoffs == 1
+        assert stats.attempts == 51
+
+    run(main())
+    assert door(Model(), spec=ScriptedModel(replies=("x",), max_concurrent=7)).stats()["m"].limit == 7
+
+
+def test_timeouts_lower_the_limit() -> None:
+    async def main() -> tuple[int, int]:
+        model = Patient(0, "4")
+        model.gate.clear()
+        client = door(model, spec=ScriptedModel(replies=("x",), timeout=0.01, retries=0))
+        await failure_of(client, ask())
+        return client.stats()["m"].limit, client.stats()["m"].backoffs
+
+    assert run(main()) == (2, 1)
+
+
 def test_another_number_of_answers_than_asked_is_a_failure() -> None:
     model = Model(lambda request: GenerateReply(completions=()))
     assert "1 answers were asked for and 0 came" in run(failure_of(door(model), ask())).message

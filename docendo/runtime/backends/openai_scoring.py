@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from docendo.agents.port import ContinuationScore, ScoreReply, ScoreRequest
 from docendo.messages import Usage
@@ -71,6 +72,11 @@ class Scorer:
         Raises:
             BackendFault: The server failed, or a continuation cannot be scored in the way at hand.
         """
+        reply = await self._score(request)
+        # Servers generate a token in order to score, and count it; nothing is made of it.
+        return replace(reply, usage=reply.usage.model_copy(update={"completion_tokens": 0}))
+
+    async def _score(self, request: ScoreRequest) -> ScoreReply:
         way = self._server.scoring
         if way in {"tokens", "echo"} and self.tokens is not None:
             aligned = await self.tokens.align(request.prompt, request.continuations)

@@ -170,7 +170,7 @@ class Probable(BaseModel):
     def tokens(self) -> Usage:
         """What the call cost."""
         prompt = self.tokens_evaluated or self.timings.prompt_n + self.timings.cache_n
-        return Usage(prompt_tokens=prompt, completion_tokens=1, cached_tokens=self.timings.cache_n)
+        return Usage(prompt_tokens=prompt, cached_tokens=self.timings.cache_n)
 
 
 def flat_text(prompt: tuple[PromptMessage, ...]) -> str:

@@ -349,7 +349,7 @@ async def _once(request: Request, backend: Backend, timeout: float) -> GenerateR
     """
     reply: GenerateReply | ScoreReply
     try:
-        async with asyncio.timeout(timeout):
+        async with backend.turn(), asyncio.timeout(timeout):
             if isinstance(request, ScoreRequest):
                 reply = await backend.score(request)
                 got, wanted = len(reply.scores), len(request.continuations)

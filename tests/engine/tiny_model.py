@@ -1,7 +1,8 @@
 """Real model folders, made on the spot.
 
-Configuration, a tokenizer trained on the package's own text, random weights: all code that loads and runs a model is exercised; only the wisdom is missing. torch and transformers are
-imported when a model is made, so that this module can be imported where they are not installed.
+Configuration, a tokenizer trained on the package's own text, random weights: all code that loads and runs a
+model is exercised; only the wisdom is missing. torch and transformers are imported when a model is made, so
+that this module can be imported where they are not installed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ NO_SYSTEM = (
     "{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
     "<|im_start|>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
-    "{{ m['content'] | trim }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
+    "{{ m['content'] | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>model\n{% endif %}"
 )
 """Refuses a system role, wants roles in turn, writes the begin of the sentence by itself (Gemma)."""
 DROPPING = CHATML.replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}")

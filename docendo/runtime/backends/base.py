@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,6 +101,16 @@ class Backend(ABC):
     def room(self) -> Room | None:
         """What the engine holds at once, once started; `None` where that is unknown or unlimited."""
         return None
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Entered around every call. Engines that take turns on one device let the call wait here.
+
+        This wait is no part of the time that an attempt may take.
+
+        Raises:
+            BackendFault: On entry: the engine cannot be made ready.
+        """
+        return nullcontext()
 
     @abstractmethod
     async def generate(self, request: GenerateRequest) -> GenerateReply:

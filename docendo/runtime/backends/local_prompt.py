@@ -50,7 +50,8 @@ class LocalPrompt:
         """A fast tokenizer of Hugging Face."""
         self._tokens: OrderedDict[tuple[Turn, ...], tuple[int, ...]] = OrderedDict()
         self._token_texts: dict[int, str] = {}
-        self._special = frozenset(self.tokenizer.all_special_ids)
+        self.special: frozenset[int] = frozenset(self.tokenizer.all_special_ids)
+        """Tokens that are no text."""
         self._system = self._alternate = True
         if weights.template is not None:
             self._try_template()
@@ -105,7 +106,7 @@ class LocalPrompt:
             after: The tokens that they follow. Some tokenizers drop a blank where a text begins, so ` yes`
                 after a prompt is read together with the prompt's end.
         """
-        shown = [i for i in ids if i not in self._special]
+        shown = [i for i in ids if i not in self.special]
         before = list(after[-_TAIL:])
         lead = self._decode(before)
         whole = self._decode(before + shown)

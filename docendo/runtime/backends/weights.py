@@ -24,8 +24,7 @@ __all__ = ["Adapter", "Weights", "resolve"]
 
 _DESCRIBING = {".json", ".jinja", ".model", ".txt", ".tiktoken"}
 """Configuration, tokenizer and template: small, and read in full."""
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")
-"""In order of preference: a folder that has safetensors is loaded from these."""
+_PICKLED = {".bin", ".pt", ".pth", ".ckpt"}
 _BLOCK = 1 << 16
 _BLOCKS = 32
 """A large file is known by so many blocks, evenly spread from its first byte to its last (2 MiB in all)."""
@@ -95,13 +94,7 @@ def resolve(spec: LocalModel, base: Path) -> Weights:
     name = resolve_env(spec.model)
     folder = _folder_of(name, spec.revision, base)
     config = _json_of(folder / "config.json", "a model's folder holds `config.json` beside its weights")
-    files = _weight_files(folder)
-    if not files:
-        raise UsageError(
-            f"the folder of model `{name}` holds no weights",
-            suggestion="It needs *.safetensors or *.bin files. Was the download interrupted?",
-            where=Where(file=str(folder)),
-        )
+    files = _weight_files(folder, f"the folder of model `{name}`")
     return Weights(
         name=name,
         folder=folder,
@@ -147,12 +140,11 @@ def _folder_of(name: str, revision: str | None, base: Path) -> Path:
 
 def _adapter(folder: Path) -> Adapter:
     config = _json_of(folder / "adapter_config.json", "a LoRA adapter's folder holds `adapter_config.json`")
-    files = _weight_files(folder)
+    files = _weight_files(folder, "the adapter's folder")
     rank = config.get("r")
-    if config.get("peft_type") != "LORA" or not isinstance(rank, int) or not files:
-        missing = "no weights" if not files else f"an adapter of type {config.get('peft_type')}"
+    if config.get("peft_type") != "LORA" or not isinstance(rank, int):
         raise UsageError(
-            f"the adapter's folder holds {missing}",
+            f"the adapter's folder holds an adapter of type {config.get('peft_type')}",
             suggestion="`adapter` takes a LoRA adapter as `peft` saves it.",
             where=Where(file=str(folder)),
         )
@@ -216,12 +208,27 @@ def _describing_files(folder: Path) -> list[Path]:
     return [f for f in sorted(folder.iterdir()) if f.suffix in _DESCRIBING and f.name not in _NO_PART]
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    for suffix in _WEIGHTS:
-        found = sorted(file for file in folder.glob(f"*{suffix}") if file.name != "training_args.bin")
-        if found:
-            return found
-    return []
+def _weight_files(folder: Path, what: str) -> list[Path]:
+    """The safetensors of a folder.
+
+    Raises:
+        UsageError: There are none; files that Python would unpickle, and so may run code, are never loaded.
+    """
+    found = sorted(folder.glob("*.safetensors"))
+    if found:
+        return found
+    if any(file.suffix in _PICKLED for file in folder.iterdir()):
+        raise UsageError(
+            f"{what} holds pickled weights only, and loading a pickle may run any code",
+            suggestion="Save them as safetensors, once, where you trust them: load the model with "
+            "transformers and call `save_pretrained`, or take the hub's revision that has *.safetensors.",
+            where=Where(file=str(folder)),
+        )
+    raise UsageError(
+        f"{what} holds no weights",
+        suggestion="It needs *.safetensors files. Was the download interrupted?",
+        where=Where(file=str(folder)),
+    )
 
 
 def _digest(files: list[Path]) -> str:

@@ -22,6 +22,7 @@ import importlib.util
 import math
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,11 +33,11 @@ from typing import Any
 
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
-from docendo.runtime.backends.engine_driver import EngineCall, EngineDriver, EngineStats
 from measuring import facts, number, spread, table
 
 from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
 from docendo.runtime.backends.base import Backend, Room
+from docendo.runtime.backends.engine_driver import EngineCall, EngineDriver, EngineStats
 from docendo.runtime.runner import begin, run_study, todo
 from docendo.runtime.store import open_store
 from docendo.runtime.study import Study, prepare
@@ -236,7 +237,7 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
     await backend.start()
     room = backend.room()
     tape = Tape(backend.driver)
-    backend.driver = tape
+    backend._engine.driver = tape
     study = replace(study, backends={world: {"one": Talkative(backend, asked.longest)}})
     await live(study, folder, -1)  # warms up what is compiled on first use
     block = backend.facts.block
@@ -294,13 +295,16 @@ def _print(rows: dict[str, list[Pass]], calls: Sequence[Taken], block: int, slot
     run, replays = rows["the run"], [passes for name, passes in rows.items() if name != "the run"]
     best = [min(replays, key=lambda p, i=i: p[i].seconds)[i] for i in range(len(run))]
     print(f"\neta = {spread([b.seconds / r.seconds for b, r in zip(best, run, strict=True)])}")
+    chains: dict[str, int] = {}
+    for call in calls:
+        chains[call.episode] = chains.get(call.episode, 0) + call.length
     steps = [min(p[i].stats.steps for p in replays) / run[i].stats.steps for i in range(len(run))]
     print(f"step ratio = {spread(steps)}")
     print(
         f"\n{len({c.episode for c in calls})} episodes, {len(calls):,} calls, "
         f"{sum(len(c.prompt) for c in calls):,} prompt and {sum(c.length for c in calls):,} completion "
         f"tokens; {room.tokens:,} tokens of KV cache, {slots} slots, a window of {window_of(calls, room)} "
-        f"episodes. {facts()}"
+        f"episodes; the longest episode takes {max(chains.values())} steps by itself. {facts()}"
     )
 
 
@@ -311,6 +315,7 @@ def made_model(folder: Path, parameters: str) -> Path:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     what = module.MEDIUM if parameters == "25M" else module.Tiny()
     return Path(module.make_model(folder / "model", what))

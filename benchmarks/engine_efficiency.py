@@ -54,6 +54,7 @@ class Taken:
     prompt: tuple[int, ...]
     length: int
     """Tokens of the completion."""
+    seed: int | None = None
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Tape:
     async def run(self, call: EngineCall) -> Any:
         """Ask, and take down."""
         place = len(self.calls)
-        self.calls.append(Taken(EPISODE.get(), tuple(call.prompt), 0))
+        self.calls.append(Taken(EPISODE.get(), tuple(call.prompt), 0, call.params.seed))
         output = await self.driver.run(call)
         length = sum(len(o.token_ids) for o in output.outputs)
         self.calls[place] = replace(self.calls[place], length=length)
@@ -151,7 +152,8 @@ async def again(driver: EngineDriver, call: Taken) -> None:
     from vllm.sampling_params import RequestOutputKind
 
     params = SamplingParams(
-        temperature=0.0,
+        temperature=1.0,
+        seed=call.seed,
         max_tokens=call.length,
         min_tokens=call.length,
         ignore_eos=True,
@@ -227,7 +229,7 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
     """Run, replay, and print the tables."""
     model = {
         "backend": "vllm", "model": str(asked.model), "engine": asked.engine, "plain": None,
-        "max_sequences": asked.slots, "context": 2048, "kv_cache": asked.gib, "dtype": asked.dtype,
+        "max_sequences": asked.slots, "context": 2048, "sampling": {"temperature": 1.0}, "kv_cache": asked.gib, "dtype": asked.dtype,
     }  # fmt: skip
     if asked.load:
         model["options"] = {"load_format": asked.load}

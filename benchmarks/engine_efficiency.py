@@ -229,7 +229,8 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
     """Run, replay, and print the tables."""
     model = {
         "backend": "vllm", "model": str(asked.model), "engine": asked.engine, "plain": None,
-        "max_sequences": asked.slots, "context": 2048, "sampling": {"temperature": 1.0}, "kv_cache": asked.gib, "dtype": asked.dtype,
+        "max_sequences": asked.slots, "context": 2048,
+        "sampling": {"temperature": 1.0}, "kv_cache": asked.gib, "dtype": asked.dtype,
     }  # fmt: skip
     if asked.load:
         model["options"] = {"load_format": asked.load}

@@ -9,6 +9,7 @@ open and kept to the letter, blanks included, though many templates trim.
 from __future__ import annotations
 
 import math
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,7 +23,10 @@ from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.openai_wire import flat_text
 from docendo.runtime.backends.weights import Weights
 
-__all__ = ["LocalPrompt", "require_room"]
+__all__ = ["IMPORTING", "LocalPrompt", "require_room"]
+
+IMPORTING = threading.RLock()
+"""Held while a model library is imported: two threads that do so at once meet half-made modules."""
 
 _BETWEEN = "\n\n"
 _MARKS = ("docendomarka", "docendomarkb", "docendomarkc")
@@ -215,7 +219,8 @@ def _joined(turns: Sequence[Turn]) -> list[Turn]:
 
 def _load_tokenizer(weights: Weights) -> Any:
     try:
-        from transformers import AutoTokenizer
+        with IMPORTING:
+            from transformers import AutoTokenizer
     except ImportError as error:
         raise BackendFault(
             f"the tokenizer needs transformers, which cannot be imported: {error}",

@@ -27,7 +27,7 @@ from docendo.agents.port import (
 from docendo.messages import Usage
 from docendo.runtime.backends.alignment import align
 from docendo.runtime.backends.base import Backend, BackendFault, Capabilities, Room
-from docendo.runtime.backends.local_prompt import LocalPrompt, require_room
+from docendo.runtime.backends.local_prompt import IMPORTING, LocalPrompt, require_room
 from docendo.runtime.backends.weights import resolve
 from docendo.scenarios.local_model_spec import TransformersModel
 
@@ -83,11 +83,13 @@ class TransformersBackend(Backend):
         engines, self._prompts = await asyncio.to_thread(self._prepare)
         spec = self._spec
         self._engine = engines.acquire(self._weights, dtype=spec.dtype, device=spec.device, slots=spec.batch)
-        self._facts = await asyncio.shield(asyncio.wrap_future(self._engine.ready))
+        ready: asyncio.Future[EngineFacts] = asyncio.wrap_future(self._engine.ready)
+        self._facts = await asyncio.shield(ready)
 
     def _prepare(self) -> tuple[ModuleType, LocalPrompt]:
         try:
-            engines = import_module("docendo.runtime.backends.transformers_engine")
+            with IMPORTING:
+                engines = import_module("docendo.runtime.backends.transformers_engine")
         except ImportError as error:
             raise BackendFault(
                 f"this backend needs torch and transformers: {error}",

@@ -1,6 +1,6 @@
 """How much of an engine's speed a run gets: the run, against offline replays of the same prompts.
 
-    python benchmarks/engine_efficiency.py [--kv ample|tight] [--episodes 48] [--rounds 3] [--model FOLDER]
+    python benchmarks/engine_efficiency.py [--kv ample|tight] [--episodes 96] [--rounds 3] [--model FOLDER]
 
 Dialogues of a teacher and a student on one model run through docendo as always: lessons, graphs, journal,
 store. What reached the engine is taken down (token ids, and how many tokens came back) and given to the same
@@ -22,6 +22,7 @@ import importlib.util
 import math
 import os
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,15 +33,24 @@ from typing import Any
 
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 
-from docendo.runtime.backends.engine_driver import EngineCall, EngineDriver, EngineStats
 from measuring import facts, number, spread, table
 
 from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
 from docendo.runtime.backends.base import Backend, Room
+from docendo.runtime.backends.engine_driver import EngineCall, EngineDriver, EngineStats
 from docendo.runtime.runner import begin, run_study, todo
 from docendo.runtime.store import open_store
 from docendo.runtime.study import Study, prepare
 from docendo.scenarios.loader import load_raw
+
+QUICK_START = {
+    "compilation_config": {
+        "mode": 0,
+        "cudagraph_mode": "FULL_DECODE_ONLY",
+        "cudagraph_capture_sizes": [1, 2, 4, 8, 16, 32, 64, 128, 192, 256],
+    }
+}
+"""CUDA graphs without compiling: an engine that starts in seconds, for a machine lent by the minute."""
 
 EPISODE: contextvars.ContextVar[str] = contextvars.ContextVar("episode", default="")
 
@@ -53,6 +63,7 @@ class Taken:
     prompt: tuple[int, ...]
     length: int
     """Tokens of the completion."""
+    seed: int | None = None
 
 
 @dataclass
@@ -68,7 +79,7 @@ class Tape:
     async def run(self, call: EngineCall) -> Any:
         """Ask, and take down."""
         place = len(self.calls)
-        self.calls.append(Taken(EPISODE.get(), tuple(call.prompt), 0))
+        self.calls.append(Taken(EPISODE.get(), tuple(call.prompt), 0, call.params.seed))
         output = await self.driver.run(call)
         length = sum(len(o.token_ids) for o in output.outputs)
         self.calls[place] = replace(self.calls[place], length=length)
@@ -150,7 +161,8 @@ async def again(driver: EngineDriver, call: Taken) -> None:
     from vllm.sampling_params import RequestOutputKind
 
     params = SamplingParams(
-        temperature=0.0,
+        temperature=1.0,
+        seed=call.seed,
         max_tokens=call.length,
         min_tokens=call.length,
         ignore_eos=True,
@@ -208,15 +220,18 @@ class Pass:
     """One way through the work."""
 
     seconds: float
+    processor: float
+    """Seconds of this process."""
     stats: EngineStats
 
 
 async def measured(driver: EngineDriver, work: Callable[[], Awaitable[Any]]) -> Pass:
     """Do it with an empty cache."""
     await driver.forget_prefixes()
-    before, started = driver.stats(), time.perf_counter()
+    before, used, started = driver.stats(), time.process_time(), time.perf_counter()
     await work()
-    return Pass(time.perf_counter() - started, driver.stats().since(before))
+    seconds, processor = time.perf_counter() - started, time.process_time() - used
+    return Pass(seconds, processor, driver.stats().since(before))
 
 
 # --- report ---------------------------------------------------------------------------------------------
@@ -225,18 +240,19 @@ async def measured(driver: EngineDriver, work: Callable[[], Awaitable[Any]]) -> 
 async def measure(asked: argparse.Namespace, folder: Path) -> None:
     """Run, replay, and print the tables."""
     model = {
-        "backend": "vllm", "model": str(asked.model), "engine": asked.engine, "plain": None,
-        "max_sequences": asked.slots, "context": 2048, "kv_cache": asked.gib, "dtype": asked.dtype,
+        "backend": "vllm", "model": str(asked.model), "engine": asked.engine,
+        "max_sequences": asked.slots, "context": 2048,
+        "sampling": {"temperature": 1.0}, "kv_cache": asked.gib,
     }  # fmt: skip
-    if asked.load:
-        model["options"] = {"load_format": asked.load}
+    if asked.shape == "4B":  # weights of the right shape and speed, filled in by the engine
+        model["options"] = {"load_format": "dummy"} | QUICK_START
     study = dialogues({k: v for k, v in model.items() if v is not None}, asked.episodes, asked.turns)
     world = next(iter(study.backends))
     backend: Any = study.backends[world]["one"]
     await backend.start()
     room = backend.room()
     tape = Tape(backend.driver)
-    backend.driver = tape
+    backend._engine.driver = tape
     study = replace(study, backends={world: {"one": Talkative(backend, asked.longest)}})
     await live(study, folder, -1)  # warms up what is compiled on first use
     block = backend.facts.block
@@ -294,26 +310,43 @@ def _print(rows: dict[str, list[Pass]], calls: Sequence[Taken], block: int, slot
     run, replays = rows["the run"], [passes for name, passes in rows.items() if name != "the run"]
     best = [min(replays, key=lambda p, i=i: p[i].seconds)[i] for i in range(len(run))]
     print(f"\neta = {spread([b.seconds / r.seconds for b, r in zip(best, run, strict=True)])}")
+    chains: dict[str, int] = {}
+    for call in calls:
+        chains[call.episode] = chains.get(call.episode, 0) + call.length
     steps = [min(p[i].stats.steps for p in replays) / run[i].stats.steps for i in range(len(run))]
     print(f"step ratio = {spread(steps)}")
+    print(
+        f"docendo and the engine's front end: {number(1e3 * run[-1].processor / len(calls))} ms of processor time per call"
+    )
     print(
         f"\n{len({c.episode for c in calls})} episodes, {len(calls):,} calls, "
         f"{sum(len(c.prompt) for c in calls):,} prompt and {sum(c.length for c in calls):,} completion "
         f"tokens; {room.tokens:,} tokens of KV cache, {slots} slots, a window of {window_of(calls, room)} "
-        f"episodes. {facts()}"
+        f"episodes; the longest episode takes {max(chains.values())} steps by itself. {facts()}"
     )
 
 
-def made_model(folder: Path, parameters: str) -> Path:
-    """A model with random weights, by the tests' own means."""
+def made_model(folder: Path, shape: str) -> Path:
+    """A model without wisdom: random weights by the tests' own means, or 4 B that the engine fills in."""
     path = Path(__file__).resolve().parents[1] / "tests" / "engine" / "tiny_model.py"
     spec = importlib.util.spec_from_file_location("tiny_model", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    what = module.MEDIUM if parameters == "25M" else module.Tiny()
-    return Path(module.make_model(folder / "model", what))
+    what = module.Tiny() if shape == "tiny" else module.MEDIUM
+    made = Path(module.make_model(folder / "model", what))
+    if shape == "4B":
+        from transformers import Qwen3Config
+
+        Qwen3Config(
+            architectures=["Qwen3ForCausalLM"], vocab_size=what.vocabulary, hidden_size=2560,
+            intermediate_size=9728, num_hidden_layers=40, num_attention_heads=32, num_key_value_heads=8,
+            head_dim=128, max_position_embeddings=4096, tie_word_embeddings=False, dtype="bfloat16",
+            bos_token_id=3, eos_token_id=2, pad_token_id=0,
+        ).save_pretrained(made)  # fmt: skip
+    return made
 
 
 def main() -> None:
@@ -322,21 +355,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, help="a folder with a model; made on the spot when unset")
-    parser.add_argument("--load", help="vLLM's `load_format`, such as `dummy`")
-    parser.add_argument("--dtype", default="auto")
+    parser.add_argument(
+        "--shape",
+        choices=["tiny", "25M", "4B"],
+        default="25M",
+        help="of a model made on the spot; 4B on a GPU",
+    )
     parser.add_argument("--engine", choices=["thread", "process"], default="thread")
     parser.add_argument("--kv", choices=["ample", "tight"], default="ample")
     parser.add_argument("--gib", type=float, help="GiB of KV cache in place of `--kv`")
     parser.add_argument("--slots", type=int, default=16)
-    parser.add_argument("--episodes", type=int, default=48)
+    parser.add_argument("--episodes", type=int, default=96)
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--longest", type=int, default=64, help="most tokens of an answer")
     parser.add_argument("--rounds", type=int, default=2)
     asked = parser.parse_args()
-    asked.gib = asked.gib or {"ample": 2.0, "tight": 0.2}[asked.kv]
+    if asked.shape != "4B":
+        asked.gib = asked.gib or {"ample": 2.0, "tight": 0.2}[asked.kv]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked.model = asked.model or made_model(folder, "25M")
+        asked.model = asked.model or made_model(folder, asked.shape)
         asyncio.run(measure(asked, folder))
 
 

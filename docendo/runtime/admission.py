@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from asyncio import Future, get_running_loop
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 from docendo.agents.port import Origin
@@ -67,9 +67,16 @@ class Admission:
         rooms = list(self._rooms())
         if not rooms:
             return FIRST + self._unasked
-        if not self._ended:
-            return min(room.sequences for room in rooms) + self._unasked
-        return max(1, min(room.tokens for room in rooms) * self._ended // max(1, self._added))
+        sequences, tokens = min(r.sequences for r in rooms), min(r.tokens for r in rooms)
+        if self._ended:
+            return max(1, tokens * self._ended // max(1, self._added))
+        if not self._held:
+            return sequences + self._unasked
+        # Nothing has ended: those under way are taken to be half way. Twice the sequences keep the engine
+        # busy while each of them is between two calls.
+        under_way = 2 * sum(map(_added_by, self._held.values()))
+        fitting = tokens * len(self._held) // max(1, under_way)
+        return max(1, min(2 * sequences, fitting)) + self._unasked
 
     @asynccontextmanager
     async def episode(self, condition: str, replicate: int, episode: str) -> AsyncIterator[None]:
@@ -121,4 +128,9 @@ class Admission:
             self._unasked += 1
             return
         self._ended += 1
-        self._added += sum(longest - shared for shared, longest in agents.values())
+        self._added += _added_by(agents)
+
+
+def _added_by(agents: Mapping[str, tuple[int, int]]) -> int:
+    """Tokens that an episode has added to the cache."""
+    return sum(longest - shared for shared, longest in agents.values())

@@ -99,6 +99,23 @@ def test_with_room_for_all_none_waits() -> None:
     run(main())
 
 
+def test_until_one_has_ended_those_under_way_say_how_many_fit() -> None:
+    async def main() -> None:
+        rooms = [Room(sequences=10, tokens=4_500, context=500)]
+        gate = Admission(lambda: rooms, engines=True)
+        hall = Hall(gate, 100)
+        await settled()
+        assert len(hall.inside) == 10
+        gate.saw(place(0), said(90, 10))
+        await settled()
+        assert len(hall.inside) == 20  # of 22 that would fit, twice the sequences are enough
+        gate.saw(place(0), said(240, 10))
+        assert gate.limit == 4_500 // 500
+        await hall.close()
+
+    run(main())
+
+
 def test_a_tight_cache_bounds_the_episodes_by_what_each_adds_to_it() -> None:
     async def main() -> None:
         rooms = [Room(sequences=8, tokens=9_000, context=500), Room(sequences=8, tokens=3_000, context=500)]
@@ -111,9 +128,11 @@ def test_a_tight_cache_bounds_the_episodes_by_what_each_adds_to_it() -> None:
         gate.saw(place(0, "teacher"), said(100, 40))
         await hall.leave(0)
         assert gate.limit == 3_000 // (160 + 140)
-        assert len(hall.inside) == 10
-        await hall.leave(*range(1, 40))
-        assert len(hall.inside) <= 10 + 39  # those served by the record have added nothing
+        assert hall.inside == list(range(1, 12))  # what had begun before so much was known goes on
+        await hall.leave(1)
+        assert hall.inside == list(range(2, 12))
+        await hall.leave(2, 3)
+        assert hall.inside == list(range(4, 14))
         await hall.close()
 
     run(main())

@@ -50,7 +50,7 @@ def grid(model: dict[str, Any], items: int, seeds: int) -> Study:
     """Ten intervention functions, six budgets, three seeds."""
     return prepare(load_raw({
         "version": 1, "name": "authors-way",
-        "models": {"big": model, "small": {**model, "sampling": {"max_tokens": 100}}},
+        "models": {"big": model, "small": model},
         "agents": {"teacher": {"model": "big", "student_model": {"kind": "few_shot", "demonstrations": 4},
                                "memory": {"kind": "demonstrations", "size": 4}},
                    "student": {"model": "small", "memory": {"kind": "demonstrations", "size": 4}}},
@@ -109,6 +109,7 @@ def one_by_one(folder: Path, store: Store, keys: dict[Kind, list[str]], sample: 
 def measure(asked: argparse.Namespace, folder: Path) -> None:
     """Run the grid, count, time single calls, and print."""
     model: dict[str, Any] = {"backend": asked.backend, "model": str(asked.model)}
+    model["sampling"] = {"max_tokens": 100}  # as in the scripts
     if asked.backend == "vllm":
         model |= {"engine": "thread", "context": 2048, "kv_cache": 2.0}
     study = grid(model, asked.items, asked.seeds)

@@ -315,9 +315,8 @@ def _print(rows: dict[str, list[Pass]], calls: Sequence[Taken], block: int, slot
         chains[call.episode] = chains.get(call.episode, 0) + call.length
     steps = [min(p[i].stats.steps for p in replays) / run[i].stats.steps for i in range(len(run))]
     print(f"step ratio = {spread(steps)}")
-    print(
-        f"docendo and the engine's front end: {number(1e3 * run[-1].processor / len(calls))} ms of processor time per call"
-    )
+    cost = number(1e3 * run[-1].processor / len(calls))
+    print(f"processor time of docendo's process: {cost} ms per call")
     print(
         f"\n{len({c.episode for c in calls})} episodes, {len(calls):,} calls, "
         f"{sum(len(c.prompt) for c in calls):,} prompt and {sum(c.length for c in calls):,} completion "

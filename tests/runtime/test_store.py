@@ -502,20 +502,20 @@ def test_a_newer_store_is_refused_with_both_versions(store_url: str) -> None:
     engine.dispose()
     for readonly in (False, True):
         message = refusal(store_url, readonly=readonly)
-        assert "schema version is 99, this one knows 1" in message.message
+        assert "schema version is 99, this one knows 2" in message.message
         assert "pip install -U" in message.suggestion
 
 
 def test_an_older_store_is_migrated_in_place(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_store(store_url) as store:
         begin(store)
-    monkeypatch.setattr("docendo.runtime.store.tables.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("docendo.runtime.store.tables.SCHEMA_VERSION", 3)
 
     def rename(connection: Connection) -> None:
         connection.exec_driver_sql("UPDATE run SET name = 'migrated'")
 
-    monkeypatch.setitem(MIGRATIONS, 1, rename)
-    assert "version 1" in refusal(store_url, readonly=True).message
+    monkeypatch.setitem(MIGRATIONS, 2, rename)
+    assert "version 2" in refusal(store_url, readonly=True).message
     with open_store(store_url) as store:
         assert store.run(RUN.id).name == "migrated"
     with open_store(store_url, readonly=True) as store:

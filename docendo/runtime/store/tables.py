@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 APPLICATION = "docendo"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of these tables. Raise it together with a function in `database.MIGRATIONS`."""
 
 EVENTS_PER_EPISODE = 2**20

@@ -54,7 +54,7 @@ class FilterName(Part):
     of: Literal["episode", "turn", "function"]
     """`turn`: of the variable of a comprehension over `turns`, e.g. `t.move`."""
     type: str
-    """`bool`, `int`, `float`, `str`, `list[turn]`, `dict[str, int]`; `?` behind it where it can be missing."""
+    """`bool`, `int`, `float`, `str`, `list[turn]` ...; with `?` behind it where it can be missing."""
     description: str
 
 

@@ -41,11 +41,18 @@ async function show(context) {
   if (here() !== context) return;
   document.title = `${page.title} · docendo`;
   header({ badges: {}, ...page });
-  document.documentElement.style.setProperty("--top-height", `${document.getElementById("top").offsetHeight}px`);
+  measure();
   replace(main, page.content);
   if (page.keys?.length) onLeave(bind(page.keysTitle ?? "This page", page.keys));
   context.up = page.up ?? "#/";
   page.shown?.();
+}
+
+/** Tells the style sheet how much of the window the header keeps. */
+function measure() {
+  const top = document.getElementById("top");
+  const kept = getComputedStyle(top).position === "sticky" ? top.offsetHeight : 0;
+  document.documentElement.style.setProperty("--top-height", `${kept}px`);
 }
 
 function tabKeys() {
@@ -97,6 +104,6 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   document.getElementById("main").focus();
 });
-addEventListener("resize", () => document.documentElement.style.setProperty("--top-height", `${document.getElementById("top").offsetHeight}px`));
+addEventListener("resize", measure);
 document.documentElement.dataset.ready = "true";
 begin();

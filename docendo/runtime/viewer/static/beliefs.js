@@ -34,8 +34,9 @@ function body(all, known, [agent, student], at, choose) {
   const made = mine.filter((p) => p.p_correct !== null);
   return [
     said.length ? verdict(said, moment, all, choose) : null,
-    group("Misconceptions", tracks(all, "misconceptions", student, agent), all, at, moment, choose, "has it", "has it not"),
-    group("Skills", tracks(all, "skills", student, agent), all, at, moment, choose, "mastered", "not mastered"),
+    group("Misconceptions", tracks(all, "misconceptions", student, agent), all, at, moment, choose),
+    group("Skills", tracks(all, "skills", student, agent), all, at, moment, choose),
+    h("p", { class: "small soft" }, "Line: belief. Band: truth, at the top where it is so, at the bottom where it is not. Click a line to go to its turn."),
     made.length ? expected(made, all, at, choose) : null,
   ];
 }
@@ -48,7 +49,7 @@ function verdict(said, moment, all, choose) {
     : [h("strong", {}, "✗ No right diagnosis. "), `The last one named ${said.at(-1).named ? words(said.at(-1).named) : "nothing"}; the truth was ${held.map(words).join(", ") || "no misconception"}.`]);
 }
 
-function group(title, found, all, at, moment, choose, yes, no) {
+function group(title, found, all, at, moment, choose) {
   if (!found.size) return null;
   const x = linear([0, Math.max(1, all.length - 1)], [4, WIDTH - 4]);
   return h("section", {}, h("h3", {}, title), h("table", { class: "tracks" },
@@ -57,7 +58,7 @@ function group(title, found, all, at, moment, choose, yes, no) {
       const now = points.findLast((p) => p.step <= at) ?? null;
       const truth = (now ?? points[0]).truth;
       return h("tr", {}, h("th", { scope: "row", title: name }, words(name)),
-        h("td", { class: truth === true ? "true" : "untrue" }, truth === null ? "–" : truth ? `✓ ${yes}` : `✗ ${no}`),
+        h("td", { class: truth === true ? "true" : "untrue" }, truth === null ? "–" : truth ? "✓ yes" : "✗ no"),
         h("td", {}, track(name, points, x, at, all, moment, choose)),
         h("td", { class: "number" }, now ? probability(now.p) : "–"));
     }))));
@@ -82,12 +83,18 @@ function track(name, points, x, at, all, moment, choose) {
 }
 
 function expected(made, all, at, choose) {
-  const [width, height] = [360, 170];
+  const scored = made.filter((p) => p.outcome !== null);
+  const soFar = scored.filter((p) => p.step <= at).at(-1)?.brier_so_far ?? null;
+  const columns = [{ title: "turn", number: true }, { title: "p(correct)", number: true }, { title: "expected" }, { title: "answered" }, { title: "right" }, { title: "Brier so far", number: true }];
+  const rows = made.map((p) => [turnText(all[p.step]), probability(p.p_correct), p.predicted_answer ?? "–", p.answer ?? "–", p.outcome === null ? "–" : p.outcome ? "yes" : "no", number(p.brier_so_far, 3)]);
+  return h("section", {}, h("h3", {}, "Next answers"), frame({ title: `Brier ${number(soFar, 3)} so far`, note: "● believed p(correct), ✓ ✗ what came, line: Brier so far", name: "beliefs", numbers: { columns, rows }, draw: (width) => expectedDrawing(width, made, scored, all, at, choose) }));
+}
+
+function expectedDrawing(width, made, scored, all, at, choose) {
+  const height = 170;
   const x = linear([0, Math.max(1, all.length - 1)], [38, width - 12]);
   const y = linear([0, 1], [height - 44, 22]);
-  const scored = made.filter((p) => p.outcome !== null);
-  const brier = scored.at(-1)?.brier_so_far ?? null;
-  const svg = drawing(width, height, `Expected and actual answers. Brier score ${number(brier, 3)} over ${scored.length}.`,
+  const svg = drawing(width, height, `Expected and actual answers. Brier score ${number(scored.at(-1)?.brier_so_far ?? null, 3)} over ${scored.length}.`,
     yAxis(y, { left: 38, right: width - 12, label: "p(correct)", format: (v) => number(v, 1), wanted: 2 }),
     xAxis(x, { y: height - 44, label: "turn", marks: all.filter((_, i) => i % Math.ceil(all.length / 7) === 0).map((step) => [x(step.index), turnText(step)]) }),
     s("g", { class: "line series-4" }, s("path", { class: "stroke thin", d: scored.map((p, i) => `${i ? "L" : "M"}${x(p.step)},${y(p.brier_so_far)}`).join("") })),
@@ -101,9 +108,5 @@ function expected(made, all, at, choose) {
     const share = (((event.clientX - box.left) / box.width) * width - 38) / (width - 50);
     choose(Math.max(0, Math.min(all.length - 1, Math.round(share * (all.length - 1)))));
   });
-  const soFar = scored.filter((p) => p.step <= at).at(-1)?.brier_so_far ?? null;
-  return h("section", {}, h("h3", {}, "Next answers"),
-    frame({ title: `Brier ${number(soFar, 3)} so far`, note: "● believed p(correct), ✓ ✗ what came, line: Brier so far", name: "beliefs", svg,
-      numbers: { columns: [{ title: "turn", number: true }, { title: "p(correct)", number: true }, { title: "expected" }, { title: "answered" }, { title: "right" }, { title: "Brier so far", number: true }],
-        rows: made.map((p) => [turnText(all[p.step]), probability(p.p_correct), p.predicted_answer ?? "–", p.answer ?? "–", p.outcome === null ? "–" : p.outcome ? "yes" : "no", number(p.brier_so_far, 3)]) } }));
+  return svg;
 }

@@ -100,20 +100,29 @@ export function drawing(width, height, title, ...children) {
   return s("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": title, "data-width": width, "data-height": height }, ...children);
 }
 
-/** A chart in its frame. `numbers`: {columns, rows} for `table`. */
-export function frame({ title, note, svg, numbers, name, legend }) {
+const [NARROWEST, WIDEST] = [300, 860];
+
+/** A chart in its frame. `draw(width)` gives the drawing, anew whenever the room changes; `numbers`: {columns, rows} for `table`. */
+export function frame({ title, note, draw, numbers, name }) {
+  const place = h("div", {}, draw(720));
+  const svg = () => place.firstChild;
   const holder = h("div", { class: "numbers", hidden: true });
   const toggle = button("Table", () => {
     if (!holder.childNodes.length) replace(holder, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": `${title}: numbers` }, table(`${title}: numbers`, numbers.columns, numbers.rows, { class: "plain" })));
     holder.hidden = !holder.hidden;
     toggle.setAttribute("aria-expanded", String(!holder.hidden));
   }, { "aria-expanded": "false" });
+  let drawn = 720;
+  new ResizeObserver(([{ contentRect }]) => {
+    const width = Math.round(Math.max(NARROWEST, Math.min(WIDEST, contentRect.width)));
+    if (contentRect.width && Math.abs(width - drawn) > 8) replace(place, draw((drawn = width)));
+  }).observe(place);
   return h("figure", { class: "chart-frame" },
     h("figcaption", {}, h("div", {}, h("strong", {}, title), note ? h("p", {}, note) : null),
       h("div", { class: "tools" },
-        button("SVG", () => download(`${name}.svg`, standalone(svg), "image/svg+xml"), { title: "Save as SVG" }),
-        button("PNG", () => savePng(svg, name), { title: "Save as PNG" }), toggle)),
-    legend ?? null, svg, holder);
+        button("SVG", () => download(`${name}.svg`, standalone(svg()), "image/svg+xml"), { title: "Save as SVG" }),
+        button("PNG", () => savePng(svg(), name), { title: "Save as PNG" }), toggle)),
+    place, holder);
 }
 
 const INLINED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-opacity", "opacity",

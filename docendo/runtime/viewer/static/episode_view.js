@@ -5,7 +5,7 @@ import { count, duration, words } from "./format.js";
 import { get } from "./data.js";
 import { amend, onLeave, to } from "./router.js";
 import { laneOf, stepOf, turnKey } from "./transcript.js";
-import { row, turnText } from "./turns.js";
+import { groups, turnText } from "./turns.js";
 import { player } from "./player.js";
 import { beliefPanel } from "./beliefs.js";
 import { drawer } from "./saw.js";
@@ -16,13 +16,14 @@ export function episodeView(run, { page, all, flags, limits, path }, query) {
   const state = { at: Math.max(0, stepOf(all, query.turn)), chosen: stepOf(all, query.turn) >= 0, playing: false };
   const listeners = [];
   const list = h("ol", { class: "turns", "aria-label": "Turns" });
+  let rows = [];
   const mark = (scroll) => {
-    [...list.children].forEach((element, i) => {
+    rows.forEach((element, i) => {
       element.classList.toggle("current", i === state.at && state.chosen);
       element.classList.toggle("future", state.playing && i > state.at);
     });
     for (const listener of listeners) listener(state.chosen ? state.at : all.length - 1, state.chosen);
-    if (scroll) reveal(list.children[state.at]);
+    if (scroll) reveal(rows[state.at]);
   };
   const choose = (index, scroll = true) => {
     [state.at, state.chosen] = [index, true];
@@ -34,7 +35,9 @@ export function episodeView(run, { page, all, flags, limits, path }, query) {
   const saw = drawer({ all, roles: page.roles, calls: () => (calls ??= get(`${path}/calls`)), moved: (step) => amend({ saw: step ? turnKey(step) : null }) });
   const bar = player(all, { roles: page.roles, limits, flags, choose, playing: (on) => ((state.playing = on), mark(false)) });
   const lens = lensOf(page, all, query, (name) => {
-    replace(list, all.map((step) => row(step, { roles: page.roles, flags, lens: name, open: (s) => (choose(s.index, false), saw.open(s)), choose: (s) => choose(s.index, false) })));
+    const [shown, elements] = groups(all, { roles: page.roles, flags, lens: name, open: (s) => (choose(s.index, false), saw.open(s)), choose: (s) => choose(s.index, false) });
+    rows = elements;
+    replace(list, shown);
     mark(false);
   });
   listeners.push((at) => bar.at(at));
@@ -53,7 +56,7 @@ export function episodeView(run, { page, all, flags, limits, path }, query) {
   ];
   const shown = () => {
     fit(root);
-    if (state.chosen) requestAnimationFrame(() => reveal(list.children[state.at]));
+    if (state.chosen) requestAnimationFrame(() => reveal(rows[state.at]));
     if (query.saw !== undefined && stepOf(all, query.saw) >= 0) saw.open(all[stepOf(all, query.saw)]);
   };
   return { element: root, shown, keys };
@@ -95,7 +98,7 @@ function lanesHead(all, roles) {
   const agents = [...new Set(all.map((s) => s.agent).filter(Boolean))];
   const of = (test) => agents.filter(test).join(", ");
   return h("div", { class: "lanes-head", "aria-hidden": "true" },
-    h("span", { class: "t" }, of((a) => roles[a] === "teacher")), h("span", { class: "s" }, of((a) => roles[a] === "student")),
+    h("span", { class: "lanes" }, h("span", {}, of((a) => roles[a] === "teacher")), h("span", {}, of((a) => roles[a] === "student"))),
     h("span", { class: "m" }, of((a) => roles[a] !== "teacher" && roles[a] !== "student")));
 }
 
@@ -143,8 +146,8 @@ function graphPanel(run, page, all, listeners) {
   const load = async () => {
     const found = (await get(`runs/${run}/lessons/${condition}/${replicate}/graphs`)).phases.find((g) => g.phase === phase);
     if (!found) return replace(holder, h("p", { class: "empty" }, "This phase has no graph."));
-    drawn = graphDrawing(`Graph of ${words(phase)}`, found.nodes, found.edges, page.roles);
-    replace(holder, drawn, h("p", { class: "small soft" }, "Marked: the node that acts at this turn. Figures are the lesson's. ", link(to(["run", run, "graphs"], { condition, replicate, phase }), {}, "All graphs of the lesson")));
+    drawn = graphDrawing(`Graph of ${words(phase)}`, found.nodes, found.edges, page.roles, true);
+    replace(holder, drawn, h("p", { class: "small soft" }, "Marked: the node that acts at this turn. ", link(to(["run", run, "graphs"], { condition, replicate, phase }), {}, "All graphs of the lesson")));
     mark(...last);
   };
   return () => {
@@ -158,7 +161,7 @@ function facts(page, all) {
   const { row } = page;
   const seconds = Object.values(page.calls).reduce((n, c) => n + c.latency_s, 0);
   const pairs = [["condition", page.label], ["replicate", row.replicate + 1], ["phase", `${words(row.phase)} (${row.phase_kind})`], ["item", row.item || "–"], ["student", row.student || "–"], ["turns", turnText(all.at(-1))],
-    ["events", count(row.events)], ["calls", `${count(row.calls)}, ${duration(seconds)}`], ["spent", Object.entries(row.spent).map(([u, n]) => `${n} ${words(u)}`).join(", ") || "nothing"], ["moves", row.moves.join(", ") || "–"],
+    ["events", count(row.events)], ["calls", `${count(row.calls)}, ${duration(seconds)}`], ["spent", Object.entries(row.spent).map(([u, n]) => `${words(u)} ${n}`).join(", ") || "nothing"], ["moves", row.moves.join(", ") || "–"],
     ["time", duration(row.wall_s)], ["episode", h("code", {}, row.key)], ["digest", h("code", {}, page.digest)], ...Object.entries(page.coordinates).map(([k, v]) => [k, String(v)])];
   return [h("h2", {}, "Facts"), h("dl", { class: "pairs" }, pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))];
 }

@@ -2,6 +2,7 @@
 
 import { h, button, replace } from "./dom.js";
 
+const NAMES = { ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 const scopes = [];
 let prefix = null;
 
@@ -68,5 +69,5 @@ export function sheet() {
 }
 
 function caps(keys) {
-  return keys.split(" or ").map((one, i) => [i ? " or " : "", one.split(" ").map((k) => h("kbd", {}, k))]);
+  return keys.split(" or ").map((one, i) => [i ? " or " : "", one.split(" ").map((k) => h("kbd", {}, NAMES[k] ?? k))]);
 }

@@ -67,11 +67,12 @@ async function conditionsView(run, first, second, query) {
 }
 
 function itemsView(run, first, second, names, items, query, facts) {
-  const known = Object.keys(items).filter((name) => items[name].length);
+  const named = (measure) => items[measure].filter((p) => p.item);
+  const known = Object.keys(items).filter((name) => named(name).length);
   if (!known.length) return h("p", { class: "empty" }, "No item has a value in both conditions.");
   const holder = h("div");
   const draw = (measure) => {
-    const all = items[measure];
+    const all = named(measure);
     const shown = all.slice(0, 40);
     replace(holder, h("div", { class: "toolbar" }, select("Items by", known.map((n) => [n, n]), measure, (v) => go(to(["run", run.run.id, "compare"], { first, second, measure: v })))),
       dumbbells({ title: `${measure}, item by item`, note: `${shown.length < all.length ? `The ${shown.length} largest differences of ${all.length} items. ` : "The largest difference first. "}Each opens the two episodes.`, name: `${run.run.name}-${measure}-items`, names, unit: ["probability", "share"].includes(facts[measure]?.scale),
@@ -107,11 +108,7 @@ async function episodesView(run, first, second, query) {
       h("span", {}, h("del", {}, "only in the first"), " ", h("ins", {}, "only in the second"))], replicatePicker(run, first, second, query, both)),
     h("div", { class: "pair-head" }, both.map((e, i) => sideCard(e, i, address[i](null)))),
     h("p", { class: "soft small" }, summary(both)),
-    h("div", { class: "aligned", role: "list", "aria-label": "Aligned turns" }, pairs.map((pair, i) => {
-      const element = pairRow(pair, view, i);
-      element.setAttribute("role", "listitem");
-      return element;
-    })),
+    h("div", { class: "aligned", role: "list", "aria-label": "Aligned turns" }, pairs.map((pair, i) => pairRow(pair, view, i, pairs.slice(0, i).findLast(([a, b]) => a && b)))),
   ];
 }
 
@@ -125,7 +122,7 @@ function sideCard({ page }, i, href) {
   return h("div", { class: `card ${i ? "second" : "first"}` },
     h("div", { class: "row" }, link(href, { "data-row": true, "data-focus": `side-${i}` }, h("strong", {}, page.label)), page.control ? chip("plain", "○", "control") : null),
     h("div", { class: "marks" }, outcomeChip(row.outcome, row.failure, row.detail), row.right === null ? null : chip(row.right ? "good" : "bad", row.right ? "✓" : "✗", row.right ? "right in the end" : "wrong in the end"), row.leak ? chip("leak", "⚑", row.leak > 1 ? `${row.leak} leaks` : "leak") : null, row.vetoes ? chip("warn", "⊘", plural(row.vetoes, "veto", "vetoes")) : null),
-    h("div", { class: "small soft tabular" }, [`${count(row.tokens)} tokens`, ...Object.entries(row.spent).map(([unit, n]) => `${n} ${words(unit)}`), row.brier === null ? null : `Brier ${number(row.brier, 3)}`].filter(Boolean).join(" · ")));
+    h("div", { class: "small soft tabular" }, [`${count(row.tokens)} tokens`, ...Object.entries(row.spent).map(([unit, n]) => `${words(unit)} ${n}`), row.brier === null ? null : `Brier ${number(row.brier, 3)}`].filter(Boolean).join(" · ")));
 }
 
 function summary([{ page: a }, { page: b }]) {

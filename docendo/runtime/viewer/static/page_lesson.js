@@ -54,7 +54,7 @@ function head(page, run, beside) {
     run.replicates.map((r) => h("option", { value: r, ...(r === lesson.replicate ? { selected: true } : {}) }, `replicate ${r + 1}`)));
   const baseline = run.conditions.find((c) => c.id === lesson.condition)?.baseline;
   return titled(lesson.label, null, [
-    lesson.control ? chip("plain", "○", `control ${lesson.control}`) : null, lesson.status === "finished" ? chip("good", "✓", "finished") : lesson.status === "running" ? chip("info", "▸", "running") : chip("plain", "·", "planned"),
+    lesson.status === "finished" ? chip("good", "✓", "finished") : lesson.status === "running" ? chip("info", "▸", "running") : chip("plain", "·", "planned"),
     Object.entries(page.coordinates).map(([path, value]) => h("span", {}, `${path}: `, h("b", {}, String(value)))),
     h("span", {}, h("b", {}, count(lesson.episodes)), " episodes"), lesson.failed ? h("span", { class: "wrong" }, h("b", {}, count(lesson.failed)), " failed") : null, h("span", {}, h("b", {}, count(page.tokens)), " tokens"), h("span", {}, duration(lesson.wall_s))],
   run.replicates.length > 1 ? replicates : null,

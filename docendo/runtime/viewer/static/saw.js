@@ -78,7 +78,7 @@ function callView(event, { calls, texts }, step, roles, index, total) {
     h("section", {}, h("div", { class: "row" }, h("h3", {}, "Prompt, as recorded"), h("span", { class: "spacer" }),
       button("Copy JSON", () => copy(JSON.stringify(copyable(call, event), null, 2), "the call as JSON"), { class: "quiet" }),
       call.curl ? button("Copy curl", () => copy(call.curl, "a curl command"), { class: "quiet" }) : null),
-    legend(call.prompt, () => promptBox), promptBox),
+    legend(call.prompt, promptBox), promptBox),
     call.error ? h("section", {}, h("h3", {}, "Failure"), h("pre", {}, brief(call.error))) : null,
     (call.completions ?? []).map((completion, i) => answer(completion, i, call.completions.length)),
     call.scores?.length ? h("section", {}, h("h3", {}, "Forced continuations"), scored(call)) : null,

@@ -23,14 +23,14 @@ export function aligned(first, second) {
   return pairs;
 }
 
-/** A pair as a row. `view`: {roles: [first, second], flags: [first, second], address: [step -> href, ...], limits: [..]}. */
-export function pairRow([a, b], view, index) {
+/** A pair as a row. `view`: {roles, flags, address (step -> href)}, each [first, second]; `before`: the last full pair above. */
+export function pairRow([a, b], view, index, before) {
   const texts = [textOf(a), textOf(b)];
   const parts = a && b && texts[0] && texts[1] && texts[0] !== texts[1] ? diffWords(texts[0], texts[1]) : null;
   const alike = parts ? likeness(parts) : null;
   const marked = alike !== null && alike >= 0.15 ? parts : null;
-  return h("div", { class: "pair", "data-pair": index },
-    side(a, texts[0], marked, "first", view, 0), h("div", { class: "delta" }, deltas(a, b, texts, alike, view)), side(b, texts[1], marked, "second", view, 1));
+  return h("div", { class: "pair", role: "listitem", "data-pair": index },
+    side(a, texts[0], marked, "first", view, 0), h("div", { class: "delta" }, deltas(a, b, texts, alike, before)), side(b, texts[1], marked, "second", view, 1));
 }
 
 function textOf(step) {
@@ -66,21 +66,22 @@ function side(step, text, parts, which, view, i) {
     text ? h("p", { class: "words" }, parts ? diffSide(parts, which) : step.messages.length ? highlighted(text, flags) : text) : null,
     h("div", { class: "marks" }, flags.length ? chip("leak", "⚑", "leak") : null,
       graded ? chip(graded.correct === true ? "good" : graded.correct === false ? "bad" : "warn", graded.correct === true ? "✓" : graded.correct === false ? "✗" : "?", `${graded.answer ?? "no answer"}: ${graded.correct === true ? "right" : graded.correct === false ? "wrong" : "not judged"}`) : null,
-      step.spends.map((spend) => chip(spend.remaining === 0 ? "warn" : "plain", "−", `${spend.amount} ${spend.unit}${spend.remaining === null ? "" : ` → ${spend.remaining} left`}`))));
+      step.spends.map((spend) => chip(spend.remaining === 0 ? "warn" : "plain", "○", `${words(spend.unit)} −${spend.amount}${spend.remaining === null ? "" : `, ${spend.remaining} left`}`))));
 }
 
-function deltas(a, b, texts, alike, view) {
+function deltas(a, b, texts, alike, before) {
   if (!a || !b) return null;
   const tokens = (step) => step.messages.reduce((n, { message }) => n + (message.usage?.completion_tokens ?? 0), 0);
   const [ta, tb] = [tokens(a), tokens(b)];
-  const units = [...new Set([...Object.keys(a.ledger), ...Object.keys(b.ledger)])].filter((unit) => a.ledger[unit] !== b.ledger[unit]);
+  const apart = (pair, unit) => (pair && unit in pair[0].ledger && unit in pair[1].ledger ? pair[1].ledger[unit] - pair[0].ledger[unit] : 0);
+  const units = Object.keys(a.ledger).filter((unit) => apart([a, b], unit) !== apart(before, unit));
   const [ga, gb] = [a.grades.at(-1), b.grades.at(-1)];
   const mark = (g) => (g?.correct === true ? "✓" : g?.correct === false ? "✗" : "?");
   const [pa, pb] = [a.beliefs.at(-1)?.p_correct, b.beliefs.at(-1)?.p_correct];
   return [
     texts[0] === texts[1] ? h("span", {}, texts[0] ? "same words" : "") : alike !== null ? h("span", { title: "share of the words that both have" }, `${Math.round(alike * 100)} % alike`) : null,
     ta !== tb ? h("span", {}, h("b", {}, change(tb - ta)), " tokens") : null,
-    units.map((unit) => h("span", { title: `${words(unit)} left: ${a.ledger[unit] ?? "no limit"} and ${b.ledger[unit] ?? "no limit"}` }, h("b", {}, a.ledger[unit] !== undefined && b.ledger[unit] !== undefined ? change(b.ledger[unit] - a.ledger[unit]) : "≠"), ` ${words(unit)} left`)),
+    units.map((unit) => h("span", { title: `${words(unit)} left: ${a.ledger[unit] ?? "no limit"} and ${b.ledger[unit] ?? "no limit"}` }, h("b", {}, change(apart([a, b], unit))), ` ${words(unit)} left`)),
     ga && gb && ga.correct !== gb.correct ? h("span", {}, "score ", h("b", {}, `${mark(ga)} → ${mark(gb)}`)) : null,
     typeof pa === "number" && typeof pb === "number" && Math.abs(pb - pa) >= 0.005 ? h("span", {}, h("b", {}, signed(pb - pa)), " p(correct)") : null,
   ];

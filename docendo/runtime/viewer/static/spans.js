@@ -38,7 +38,8 @@ export function legend(messages, holder) {
   const known = Object.keys(PROVENANCES).filter((name) => sizes.has(name));
   return h("div", { class: "legend" },
     known.map((name) => h("label", { class: "check", title: PROVENANCES[name] },
-      h("input", { type: "checkbox", checked: true, on: { change: (event) => holder().classList.toggle(`hide-${name}`, !event.target.checked) } }),
+      h("input", { type: "checkbox", checked: true, on: { change: (event) => holder.classList.toggle(`hide-${name}`, !event.target.checked) } }),
       h("span", { class: `swatch tinted span-${name}` }, name), h("span", { class: "faint small tabular" }, `${count(sizes.get(name))} chars`))),
+    h("label", { class: "check" }, h("input", { type: "checkbox", checked: true, on: { change: (event) => holder.classList.toggle("no-tags", !event.target.checked) } }), "sources"),
     absent.length ? h("p", { class: "small soft" }, `Not in this prompt: ${absent.join(", ")}.`) : null);
 }

@@ -95,7 +95,7 @@ function gridRow(condition, columns, study, state, baselines) {
   const run = study.report.run.id;
   return h("tr", { class: `${condition.control ? "control" : ""} ${baselines.has(condition.id) ? "baseline" : ""}` },
     h("th", { scope: "row" }, link(to(["run", run, "lesson", condition.id, 0]), { "data-row": true, "data-focus": `condition-${condition.id}` }, condition.label),
-      baselines.has(condition.id) ? [" ", chip("info", "◆", "baseline")] : null, condition.control ? [" ", chip("plain", "○", "control")] : null),
+      baselines.has(condition.id) ? [" ", chip("info", "◆", "baseline")] : null),
     h("td", { class: "counts" }, countsCell(condition.n)),
     columns.map((column) => measureCell(condition, column, study, state)));
 }

@@ -15,12 +15,24 @@ export function badge(agent, roles) {
     h("span", { class: "letter", "aria-hidden": "true" }, LETTERS[role] ?? agent.slice(0, 1).toUpperCase()), agent);
 }
 
-/** A step as a row. `view`: {roles, lens, flags (turn -> flags about what was said there), open(step), choose(step)}. */
-export function row(step, view) {
+/** All steps as groups: what was said in the lanes, and beside it the notes in the margin that followed.
+ *  Gives [groups, step elements by index]. `view`: {roles, lens, flags, open(step), choose(step)}. */
+export function groups(all, view) {
+  const elements = all.map((step) => row(step, view));
+  const found = [];
+  for (const step of all) {
+    const margin = laneOf(step, view.roles) === "margin";
+    if (!margin || !found.length) found.push({ lane: h("div", { class: "lane-cell" }), margin: h("div", { class: "margin-cell" }) });
+    found.at(-1)[margin ? "margin" : "lane"].append(elements[step.index]);
+  }
+  return [found.map(({ lane, margin }) => h("li", { class: "group" }, lane, margin.childNodes.length ? margin : null)), elements];
+}
+
+function row(step, view) {
   const lane = laneOf(step, view.roles);
-  const number = turnText(step);
-  return h("li", { class: `turn lane-${lane}`, id: `step-${step.index}`, "data-step": step.index },
-    h("div", { class: "gutter" }, button(number, () => view.choose(step), { class: "turn-number", "aria-label": `turn ${number}`, title: "Link to this turn", "data-focus": `turn-${step.index}` }),
+  const text = turnText(step);
+  return h("div", { class: `turn lane-${lane}`, "data-step": step.index },
+    h("div", { class: "gutter" }, button(text, () => view.choose(step), { class: "turn-number", "aria-label": `turn ${text}`, title: "Link to this turn", "data-focus": `turn-${step.index}` }),
       step.branch ? h("span", { class: "branch", title: step.branch }, step.branch) : null),
     h("div", { class: "lane" }, card(step, view)));
 }
@@ -50,12 +62,11 @@ function card(step, view) {
 function heading(step, said, hidden, view) {
   const to = [...new Set(said.flatMap((m) => (m.recipients.includes("*") ? [] : m.recipients.length ? m.recipients : ["itself"])))];
   const usage = said.reduce((sum, m) => sum + (m.usage?.completion_tokens ?? 0), 0);
-  return h("header", {}, badge(step.agent, view.roles), h("span", { class: "act" }, words(step.act)),
-    to.length ? chip("plain", "⊘", `only to ${to.join(", ")}`, "Not part of the dialogue that others see") : null,
+  return h("header", {}, badge(step.agent, view.roles), h("span", { class: "act" }, words(step.act), to.length ? h("span", { class: "only", title: "Not part of the dialogue that all others read" }, ` → ${to.join(", ")} only`) : null),
     hidden ? chip("warn", "⊘", `not seen by ${view.lens}`) : null,
     h("span", { class: "spacer" }),
-    usage ? h("span", { class: "faint small tabular", title: "completion tokens" }, `${count(usage)} tok`) : null,
-    step.calls.length ? button(`What ${step.agent} saw`, () => view.open(step), { class: "quiet saw", title: "The exact prompt (w)", "data-focus": `saw-${step.index}` }) : null);
+    usage ? h("span", { class: "faint small tabular tokens", title: "completion tokens" }, `${count(usage)} tok`) : null,
+    step.calls.length ? button([h("span", { "aria-hidden": "true" }, "◉"), " saw"], () => view.open(step), { class: "quiet saw", "aria-label": `What ${step.agent} saw at turn ${turnText(step)}`, title: `What ${step.agent} saw: the exact prompt (w)`, "data-focus": `saw-${step.index}` }) : null);
 }
 
 function spoken(event, step, view) {
@@ -165,7 +176,7 @@ function flag(event) {
 }
 
 function spend(event) {
-  return chip(event.remaining === 0 ? "warn" : "plain", "−", `${event.amount} ${event.unit}${event.remaining === null ? "" : ` → ${event.remaining} left`}`, `bought: ${event.bought}`);
+  return chip(event.remaining === 0 ? "warn" : "plain", "○", `${words(event.unit)} −${event.amount}${event.remaining === null ? "" : `, ${event.remaining} left`}`, `bought: ${event.bought}`);
 }
 
 function memory(event) {

@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from docendo import __version__
 from docendo.errors import DocendoError, InfrastructureError, UsageError
-from docendo.runtime.cli import authoring, batch, results
+from docendo.runtime.cli import authoring, batch, results, view
 from docendo.runtime.cli.output import DONE, INTERRUPTED, USAGE, Output
 
 __all__ = ["app", "main"]
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _module in (authoring, batch, results):
+for _module in (authoring, batch, results, view):
     _module.add_commands(app)
 
 

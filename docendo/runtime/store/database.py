@@ -161,7 +161,7 @@ class Database:
         if version is not None and version < tables.SCHEMA_VERSION and self.readonly:
             raise StoreError(
                 f"{self.name} has schema version {version}, this docendo reads {tables.SCHEMA_VERSION}",
-                suggestion="Bring it up to date: issue one of its runs again (`docendo run FILE --store URL`).",
+                suggestion="Bring it up to date: issue one of its runs again, with `docendo run FILE`.",
             )
         if self.readonly:
             return

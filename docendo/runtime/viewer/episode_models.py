@@ -8,7 +8,7 @@ from pydantic import Field
 
 from docendo.events import Event, StopReason
 from docendo.messages import Usage
-from docendo.runtime.report.compare import Comparison
+from docendo.runtime.report.model import Comparison
 from docendo.runtime.viewer.models import Part
 
 __all__ = [
@@ -90,12 +90,18 @@ class Turn(Part):
     """Whether a flag was raised on it."""
     event: int
     """Index in the episode's events."""
+    text: str = Field("", exclude=True)
+    """What was said: for filters; lists leave it out."""
 
 
 class EpisodeRow(Part):
     """An episode in a list, with everything that a filter can ask for."""
 
     condition: str
+    label: str
+    """Of the condition."""
+    control: str
+    """Name of the control that the condition is; empty for an ordinary one."""
     replicate: int
     ordinal: int
     """Its place in the lesson; with the lesson it names the episode for good."""

@@ -35,7 +35,8 @@ def view(
     json: JsonFlag = False,
 ) -> None:
     """Look at what a store holds, in a browser, live while a run goes on. Stop it with Ctrl-C."""
-    if context.invoked_subcommand:
+    if context.invoked_subcommand:  # an option before the command's name holds for the command
+        context.obj = store if _given(context, "store") else None
         return
     from docendo.runtime.store import open_store
     from docendo.runtime.viewer.serve import listen, serve
@@ -51,6 +52,7 @@ def view(
 
 
 def export(
+    context: typer.Context,
     name: RunName = "latest",
     out: Annotated[Path, typer.Option("-o", "--out", help="File to write.")] = Path("study.html"),
     force: Annotated[bool, typer.Option("--force", help="Write over what is there.")] = False,
@@ -62,9 +64,16 @@ def export(
     from docendo.runtime.viewer.export import export_run
 
     output = Output(json)
-    with open_store(store, create=False, readonly=True) as opened:
+    url = store if _given(context, "store") else context.obj or store
+    with open_store(url, create=False, readonly=True) as opened:
         written = export_run(opened, name, out, force=force)
     output.say(
         f"Wrote {written.episodes:,} episodes of {written.run} to {out} ({written.size / 1e6:.1f} MB)."
     )
     output.result({"run": written.run, "out": str(out), "episodes": written.episodes, "size": written.size})
+
+
+def _given(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"

@@ -8,6 +8,7 @@ ordinal; the types are in `models`, `episode_models` and `finding_models`):
 | `store` | `StorePage` |
 | `runs/RUN` | `RunPage` |
 | `runs/RUN/report` | `ReportPage`; takes seconds where the report was not kept |
+| `runs/RUN/learning` | `LearningPage` |
 | `runs/RUN/calibration` | `CalibrationPage` |
 | `runs/RUN/problems` | `ProblemsPage` |
 | `runs/RUN/live` | `LivePage` |

@@ -31,6 +31,7 @@ from docendo.runtime.viewer.episodes import episode_page
 from docendo.runtime.viewer.finding import search_page
 from docendo.runtime.viewer.finding_models import FilterPage, GraphsPage, LivePage, ProblemsPage, SearchPage
 from docendo.runtime.viewer.graphs import graphs_page
+from docendo.runtime.viewer.learning import learning_page
 from docendo.runtime.viewer.lessons import MOST, episode_list, filtered_list, lesson_list, lesson_page
 from docendo.runtime.viewer.library import Library
 from docendo.runtime.viewer.live import Watch, live_page
@@ -135,6 +136,10 @@ def _store_routes(app: FastAPI) -> None:
     @app.get("/api/runs/{run}/calibration", response_model=m.CalibrationPage, summary="Of student models")
     def calibration(request: Request, run: RunId) -> Any:
         return _json(calibration_page(_library(request), run))
+
+    @app.get("/api/runs/{run}/learning", response_model=m.LearningPage, summary="Accuracy test by test")
+    def learning(request: Request, run: RunId) -> Any:
+        return _json(learning_page(_library(request), run))
 
     @app.get("/api/runs/{run}/problems", response_model=ProblemsPage, summary="What failed, what is missing")
     def problems(request: Request, run: RunId) -> Any:

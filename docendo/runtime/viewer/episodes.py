@@ -20,9 +20,8 @@ from docendo.runtime.viewer.episode_models import (
     LedgerEntry,
     Partner,
 )
-from docendo.runtime.viewer.facts import alone, trace_of, typed
+from docendo.runtime.viewer.facts import alone, row_of, trace_of, typed
 from docendo.runtime.viewer.graphs import visits_of
-from docendo.runtime.viewer.lessons import rows_of
 from docendo.runtime.viewer.library import Design, Library
 
 __all__ = ["beliefs_of", "episode_at", "episode_page"]
@@ -40,7 +39,7 @@ def episode_at(
     Raises:
         UnknownNameError: There is no such run, condition or episode.
     """
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     design.condition(condition)
     return design, library.store.browse.at(LessonKey(design.record.id, condition, replicate), ordinal)
 
@@ -55,8 +54,9 @@ def episode_page(
     """
     design, record = episode_at(library, reference, condition, replicate, ordinal)
     browse = library.store.browse
-    events: list[Event] = [typed(raw) for raw in browse.events([record.id])[record.id]]
-    (row,) = rows_of(library, design, [record])
+    raw = browse.events([record.id])[record.id]
+    events: list[Event] = [typed(event) for event in raw]
+    label, control = design.label(condition), design.control(condition)
     trace = trace_of(record, events)
     keys = list(dict.fromkeys(e.key for e in events if isinstance(e, CallEvent)))
     costs = browse.costs(keys)
@@ -65,9 +65,9 @@ def episode_page(
     ledger = _ledger(events)
     return EpisodePage(
         run=design.record.id,
-        row=row,
-        label=design.label(condition),
-        control=design.control(condition),
+        row=row_of(record, raw, label=label, control=control),
+        label=label,
+        control=control,
         coordinates=design.condition(condition).coordinates,
         phase_index=_phase_index(design, condition, record.phase),
         previous=before,

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
-
 from docendo.events import CallEvent, ErrorEvent, Event, EventBase, SpendEvent, StopEvent
 from docendo.runtime.phase_graphs import graphs_of
 from docendo.runtime.store.browse import CallCost
@@ -20,7 +18,7 @@ from docendo.runtime.viewer.episode_models import NodeVisit
 from docendo.runtime.viewer.facts import typed
 from docendo.runtime.viewer.finding_models import EdgeFacts, GraphFacts, GraphsPage, NodeFacts
 from docendo.runtime.viewer.library import Design, Library, names_of
-from docendo.scenarios.schema import GraphSpec, Scenario
+from docendo.scenarios.schema import GraphSpec
 
 __all__ = ["graphs_page", "visits_of"]
 
@@ -71,7 +69,7 @@ def graphs_page(library: Library, reference: str, condition: str, replicate: int
     Raises:
         UnknownNameError: There is no such lesson.
     """
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     key = library.lesson(design.record.id, condition, replicate).key
     phases = _phases(design, condition)
     after: tuple[int, str] | None = None
@@ -100,10 +98,8 @@ def visits_of(design: Design, record: EpisodeRecord, events: Sequence[Event]) ->
 
 def _phases(design: Design, condition: str) -> dict[str, list[_Phase]]:
     """Phase -> its graphs; empty where this version cannot read the scenario."""
-    raw = design.condition(condition).scenario
-    try:
-        scenario = Scenario.model_validate(raw)
-    except ValidationError:
+    scenario = design.scenario(condition)
+    if scenario is None:
         return {}
     groups = {name: group for group, spec in scenario.agents.items() for name in names_of(group, spec.count)}
     return {

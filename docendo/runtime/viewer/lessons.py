@@ -38,7 +38,7 @@ def lesson_list(
         UnknownNameError: There is no such run or condition.
         UsageError: `after` is no cursor.
     """
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     if condition:
         design.condition(condition)
     rows = [r for r in lesson_rows(library, design) if not condition or r.condition == condition]
@@ -85,7 +85,7 @@ def lesson_page(library: Library, reference: str, condition: str, replicate: int
     Raises:
         UnknownNameError: There is no such lesson.
     """
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     record = library.lesson(design.record.id, condition, replicate)
     rows = list(all_rows(library, design, record.key))
     phases = [(str(p.get("id") or p.get("kind")), str(p.get("kind"))) for p in design.plan_of(condition)]
@@ -145,7 +145,7 @@ def episode_list(
         UnknownNameError: There is no such lesson.
         UsageError: `after` is no cursor.
     """
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     key = library.lesson(design.record.id, condition, replicate).key
     browse = library.store.browse
     start = None
@@ -182,7 +182,7 @@ def filtered_list(
         UsageError: `after` is no cursor.
     """
     passes = compile_filter(where) if where.strip() else None
-    design = library.design(library.run(reference).id)
+    design = library.design(reference)
     if condition:
         design.condition(condition)
     total = sum(c.episodes for c in library.store.browse.lesson_counts(design.record.id).values())

@@ -14,12 +14,15 @@ from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from docendo.errors import UnknownNameError, did_you_mean
 from docendo.runtime.report.design import Arm, arms_of, baselines
 from docendo.runtime.store import Store
 from docendo.runtime.store.records import ConditionRecord, LessonKey, LessonRecord, RunRecord
+from docendo.scenarios.schema import Scenario
 
-__all__ = ["Design", "Library"]
+__all__ = ["Design", "Library", "names_of"]
 
 T = TypeVar("T")
 
@@ -35,6 +38,7 @@ class Design:
 
     record: RunRecord
     conditions: tuple[ConditionRecord, ...]
+    _scenarios: dict[str, Scenario | None] = field(default_factory=dict, compare=False)
 
     @cached_property
     def by_id(self) -> Mapping[str, ConditionRecord]:
@@ -88,6 +92,15 @@ class Design:
             )
         return self.by_id[condition]
 
+    def scenario(self, condition: str) -> Scenario | None:
+        """The scenario of a condition; `None` where this version cannot read it."""
+        if condition not in self._scenarios:
+            try:
+                self._scenarios[condition] = Scenario.model_validate(self.condition(condition).scenario)
+            except ValidationError:
+                self._scenarios[condition] = None
+        return self._scenarios[condition]
+
     def roles(self, condition: str) -> dict[str, str]:
         """Agent (as events name it) -> role."""
         agents = self.condition(condition).scenario.get("agents") or {}
@@ -131,17 +144,19 @@ class Library:
         return self.store.run(reference)
 
     def design(self, reference: str) -> Design:
-        """The design of a run.
+        """The design of a run, by what `run` takes. Its record's status is that of the first look.
 
         Raises:
             UnknownNameError: There is no such run.
         """
-        found = self._designs.get(reference)
-        if found is None:
-            record = self.run(reference)
-            found = Design(record, tuple(self.store.conditions(record.id)))
-            if reference == record.id and found.conditions:
-                self._designs[reference] = found
+        if (found := self._designs.get(reference)) is not None:
+            return found
+        record = self.run(reference)
+        if (found := self._designs.get(record.id)) is not None:
+            return found
+        found = Design(record, tuple(self.store.conditions(record.id)))
+        if found.conditions:
+            self._designs[record.id] = found
         return found
 
     def lessons(self, run_id: str) -> list[LessonRecord]:

@@ -17,7 +17,7 @@ from docendo.runtime.report.model import Report
 
 __all__ = [
     "AgentFacts", "AxisFacts", "CalibrationBin", "CalibrationCurve", "CalibrationPage", "ConditionRow",
-    "CurvePoint", "Fault", "FaultBody", "LearningCurve", "ModelFacts", "Part", "PhaseFacts", "ReportPage",
+    "CurvePoint", "Fault", "FaultBody", "LearningCurve", "LearningPage", "ModelFacts", "Part", "PhaseFacts", "ReportPage",
     "RunPage", "RunRow", "StorePage",
 ]  # fmt: skip
 
@@ -191,6 +191,13 @@ class LearningCurve(Part):
     measure: str
     condition: str
     points: list[CurvePoint]
+
+
+class LearningPage(Part):
+    """Learning over the plan."""
+
+    curves: list[LearningCurve]
+    """Accuracy in one test after another, by condition."""
 
 
 class ReportPage(Part):

@@ -53,7 +53,7 @@ function group(title, found, all, at, moment, choose) {
   if (!found.size) return null;
   const x = linear([0, Math.max(1, all.length - 1)], [4, WIDTH - 4]);
   return h("section", {}, h("h3", {}, title), h("table", { class: "tracks" },
-    h("thead", {}, h("tr", {}, ["name", "truth", "belief over turns", "now"].map((t) => h("th", { scope: "col" }, t)))),
+    h("thead", {}, h("tr", {}, ["name", "truth", "over turns", "now"].map((t) => h("th", { scope: "col" }, t)))),
     h("tbody", {}, [...found].map(([name, points]) => {
       const now = points.findLast((p) => p.step <= at) ?? null;
       const truth = (now ?? points[0]).truth;

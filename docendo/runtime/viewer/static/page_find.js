@@ -45,7 +45,7 @@ function expressionForm(state, show, language, run, wrong) {
     h("label", { for: "find-where" }, "Episodes where"), field, h("button", { type: "submit" }, "Filter"), wrong,
     h("div", { class: "help row" }, select("Condition", [["", "any"], ...run.conditions.map((c) => [c.id, c.label])], state.condition, (v) => ((state.condition = v), submit())),
       select("Phase", [["", "any"], ...run.phases.map((p) => [p.id, words(p.id)])], state.phase, (v) => ((state.phase = v), submit()))),
-    h("div", { class: "help" }, "For example: ", language.examples.slice(0, 4).map(example)));
+    h("div", { class: "help examples" }, h("span", {}, "For example"), language.examples.slice(0, 4).map(example)));
 }
 
 function names(language) {

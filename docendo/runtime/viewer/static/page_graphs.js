@@ -37,7 +37,7 @@ export async function graphsPage(context) {
 function graphOf(run, phase, roles) {
   const numbers = { columns: [{ title: "node" }, { title: "act" }, { title: "spends" }, { title: "times", number: true }, { title: "calls", number: true }, { title: "time", number: true }, { title: "tokens in", number: true }, { title: "tokens out", number: true }],
     rows: phase.nodes.map((n) => [n.id, `${n.agent}.${n.act}`, Object.entries(n.spends).map(([u, a]) => `${a} ${u}`).join(", ") || "–", count(n.count), count(n.calls), duration(n.seconds), count(n.prompt_tokens), count(n.completion_tokens)]) };
-  const figure = frame({ title: `${words(phase.phase)}: ${phase.name}`, note: `${plural(phase.episodes, "episode")}. Thick arrows fan out, dotted ones join, pale ones were never taken.`, name: `${run.run.name}-${phase.phase}-graph`,
+  const figure = frame({ title: phase.name && phase.name !== phase.phase ? `${words(phase.phase)}: ${phase.name}` : words(phase.phase), note: `${plural(phase.episodes, "episode")}. Thick arrows fan out, dotted ones join, pale ones were never taken.`, name: `${run.run.name}-${phase.phase}-graph`,
     draw: () => graphDrawing(`Graph of ${phase.phase}`, phase.nodes, phase.edges, roles), numbers });
   return h("div", { class: "graph-and-edges" }, figure, section("Edges", { class: "card" }, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Edges" }, table(null, [{ title: "from" }, { title: "to" }, { title: "when" }, { title: "taken", number: true }],
     phase.edges.map((e) => [e.source, e.target, [e.when ? h("code", {}, e.when) : null, e.each.length ? ` each ${e.each.join(" x ")}` : null, e.join ? " join" : null].filter(Boolean), count(e.taken)])))));

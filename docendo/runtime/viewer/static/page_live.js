@@ -24,7 +24,9 @@ export async function livePage({ run: id }) {
       if (page.version !== version) {
         if (version !== null) forget();
         version = page.version;
+        const focus = document.activeElement?.dataset?.focus;
         replace(holder, body(id, page, label));
+        if (focus) holder.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
       }
       if (page.status === "running" || page.status === "interrupted") timer = setTimeout(ask, EVERY_MS);
     } catch (error) {
@@ -46,9 +48,10 @@ export async function livePage({ run: id }) {
 
 function body(id, page, label) {
   const share = page.lessons ? page.lessons_finished / page.lessons : 0;
-  const done = page.episodes_expected ? page.episodes / page.episodes_expected : share;
+  const over = page.status === "finished";
+  const done = over ? 1 : page.episodes_expected ? page.episodes / page.episodes_expected : share;
   const figures = [
-    ["lessons finished", `${count(page.lessons_finished)} / ${count(page.lessons)}`], ["episodes", page.episodes_expected ? `${count(page.episodes)} / ${count(page.episodes_expected)}` : count(page.episodes)], ["failed", count(page.failed)],
+    ["lessons finished", `${count(page.lessons_finished)} / ${count(page.lessons)}`], ["episodes", page.episodes_expected && !over ? `${count(page.episodes)} / ${count(page.episodes_expected)}` : count(page.episodes)], ["failed", count(page.failed)],
     ["time so far", duration(page.elapsed_s)], ["time to go", page.status === "running" ? duration(page.eta_s) : "–"], ["tokens per second", page.tokens_per_s === null ? "–" : count(page.tokens_per_s)],
   ];
   return [
@@ -58,8 +61,8 @@ function body(id, page, label) {
     page.models.length ? section("Models", { class: "block" }, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Models" }, table(null, [{ title: "model" }, ...["in flight", "queued", "requests", "asked", "failures", "tokens/s", "latency"].map((title) => ({ title, number: true }))],
       page.models.map((m) => [m.model, count(m.in_flight), count(m.queued), count(m.calls), count(m.sent), m.failures ? chip("bad", "✗", count(m.failures)) : "0", m.tokens_per_s === null ? "–" : count(m.tokens_per_s), duration(m.latency_s)]), { class: "list" }))) : null,
     page.running.length ? section("Lessons being held", { class: "block" }, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Lessons being held" }, table(null, [{ title: "lesson" }, { title: "episodes", number: true }, { title: "last episode", number: true }, { title: "" }],
-      page.running.map((r) => [link(to(["run", id, "lesson", r.condition, r.replicate]), { "data-row": true }, `${r.label}, replicate ${r.replicate + 1}`), r.expected ? `${count(r.episodes)} / ${count(r.expected)}` : count(r.episodes), r.idle_s === null ? "–" : `${duration(r.idle_s)} ago`, r.stalled ? chip("bad", "!", "stalled") : ""]), { class: "list" }))) : null,
-    page.latest.length ? section("Latest episodes", { class: "block" }, h("div", { class: "cells" }, page.latest.map((p) => link(episodeAddress(id, p), { class: "chip", "data-row": true }, `${label.get(p.condition) ?? p.condition}, replicate ${p.replicate + 1}, ${words(`episode ${p.ordinal + 1}`)}`)))) : null,
+      page.running.map((r) => [link(to(["run", id, "lesson", r.condition, r.replicate]), { "data-row": true, "data-focus": `lesson-${r.condition}-${r.replicate}` }, `${r.label}, replicate ${r.replicate + 1}`), r.expected ? `${count(r.episodes)} / ${count(r.expected)}` : count(r.episodes), r.idle_s === null ? "–" : `${duration(r.idle_s)} ago`, r.stalled ? chip("bad", "!", "stalled") : ""]), { class: "list" }))) : null,
+    page.latest.length ? section("Latest episodes", { class: "block" }, h("div", { class: "cells" }, page.latest.map((p) => link(episodeAddress(id, p), { class: "chip", "data-row": true, "data-focus": `latest-${p.condition}-${p.replicate}-${p.ordinal}` }, `${label.get(p.condition) ?? p.condition}, replicate ${p.replicate + 1}, ${words(`episode ${p.ordinal + 1}`)}`)))) : null,
     page.status === "finished" ? h("p", { class: "block" }, `The run is finished: ${plural(page.episodes, "episode")}. `, link(to(["run", id]), {}, "Its results")) : null,
     page.status === "interrupted" ? h("p", { class: "notice block" }, "Nobody works on this run now. ", link(to(["run", id, "errors"]), {}, "The command that goes on with it")) : null,
   ];

@@ -28,9 +28,9 @@ export async function studyPage(context) {
 
 async function fill(rest, run, context) {
   try {
-    const [report, calibration] = await Promise.all([get(`runs/${context.run}/report`), get(`runs/${context.run}/calibration`).catch(() => null)]);
+    const [report, calibration, tests] = await Promise.all([get(`runs/${context.run}/report`), ...["calibration", "learning"].map((name) => get(`runs/${context.run}/${name}`).catch(() => ({ curves: [] })))]);
     if (here() !== context && !rest.isConnected) return;
-    const study = { ...report, run, calibration };
+    const study = { ...report, run, calibration, learning: [...tests.curves, ...report.learning] };
     replace(rest, findings(study), section("Conditions and measures", { class: "block" }, grid(study, context.query)), curves(study, context.query), origin(run));
   } catch (error) {
     replace(rest, problem(error, "The report cannot be computed"), origin(run));
@@ -44,7 +44,7 @@ function about(phase) {
 
 function head(run) {
   const sum = (key) => run.conditions.reduce((n, c) => n + c[key], 0);
-  const budget = Object.entries(run.budget).map(([unit, amount]) => `${brief(amount)} ${words(unit)}`).join(", ");
+  const budget = Object.entries(run.budget).map(([unit, amount]) => `${words(unit)} ${brief(amount)}`).join(", ");
   return titled(run.run.name, run.run.description, [statusChip(run.run.status), h("span", {}, h("b", {}, count(run.conditions.length)), ` × ${plural(run.replicates.length, "replicate")}`),
     h("span", {}, h("b", {}, count(sum("episodes"))), " episodes ran"), sum("failed") ? h("span", { class: "wrong" }, link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("failed"))), " failed")) : null,
     sum("missing") ? h("span", {}, link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("missing"))), " values missing")) : null, budget ? h("span", {}, `budget: ${budget}`) : null]);

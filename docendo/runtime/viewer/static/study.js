@@ -191,7 +191,7 @@ function learning({ report, learning: found, run }, query) {
     const places = order.filter((phase) => mine.some((l) => l.points.some((p) => p.phase === phase)));
     const ordered = [...mine].sort((a, b) => Boolean(condition.get(a.condition)?.control) - Boolean(condition.get(b.condition)?.control));
     const lines = ordered.map((l) => ({ control: Boolean(condition.get(l.condition)?.control), label: condition.get(l.condition)?.label ?? l.condition, points: l.points.filter((p) => p.mean !== null && places.includes(p.phase)).map((p) => ({ ...p, x: places.indexOf(p.phase), href: to(["run", report.run.id, "lesson", l.condition, 0], { phase: p.phase }) })) }));
-    return lineChart({ title: `${name} over the phases`, note: "By test, in the order of the plan; 95 % intervals.", name: `${report.run.name}-${name}-phases`, places: places.map(words), lines, xLabel: "phase", yLabel: name, unit: ["probability", "share"].includes(report.measures[name]?.scale) });
+    return lineChart({ title: `${words(name)} over the phases`, note: "In the order of the plan; 95 % intervals. Grey: controls.", name: `${report.run.name}-${name}-phases`, places: places.map(words), lines, xLabel: "phase", yLabel: words(name), unit: ["probability", "share", undefined].includes(report.measures[name]?.scale) });
   };
   return names.length ? h("div", { id: "learning-curve" }, chooser("Learning curve of", names, query.learn, draw, "learn")) : null;
 }

@@ -52,7 +52,7 @@ function card(step, view) {
     step.decisions.map(decision),
     step.beliefs.map(belief),
     step.grades.map(grade),
-    step.flags.map(flag),
+    step.flags.filter((f) => f.said !== step.turn || !f.found).map(flag),
     step.memories.map(memory),
     step.spends.length ? h("div", { class: "marks" }, step.spends.map(spend)) : null,
     step.errors.map(failure),

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, cast
@@ -52,6 +53,8 @@ class ModelStats:
     """Attempts at those, retries included."""
     failures: int = 0
     """Calls that failed for good."""
+    queued: int = 0
+    """Calls that wait for a place at the backend now."""
     in_flight: int = 0
     """Calls that occupy the backend now."""
     latency: float = 0.0
@@ -249,12 +252,8 @@ class Client:
 
     async def _send(self, key: str, request: Request, backend: Backend) -> Recorded:
         """Ask the backend and write down what came of it."""
-        async with self._slots[request.model]:
-            self._count(request.model, in_flight=1)
-            try:
-                recorded, latency = await self._attempts(key, request, backend)
-            finally:
-                self._count(request.model, in_flight=-1)
+        async with self._place(request.model):
+            recorded, latency = await self._attempts(key, request, backend)
         if isinstance(recorded, Failure):
             self._count(request.model, failures=1)
             self._tell("failed", key, request, recorded.message)
@@ -275,6 +274,21 @@ class Client:
             )
         )
         return recorded
+
+    @asynccontextmanager
+    async def _place(self, model: str) -> AsyncIterator[None]:
+        """Wait for a place at the backend, and hold it."""
+        self._count(model, queued=1)
+        try:
+            await self._slots[model].acquire()
+        finally:
+            self._count(model, queued=-1)
+        self._count(model, in_flight=1)
+        try:
+            yield
+        finally:
+            self._count(model, in_flight=-1)
+            self._slots[model].release()
 
     async def _attempts(self, key: str, request: Request, backend: Backend) -> tuple[Recorded, float]:
         """Ask until there is an answer or no further attempt helps; also the last attempt's seconds.

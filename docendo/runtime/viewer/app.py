@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
@@ -54,6 +54,7 @@ Ordinal = Annotated[int, Path(ge=0, le=2**31 - 1, description="Place in the less
 After = Annotated[str, Query(description="`next` of the page before.", max_length=300)]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 Text = Annotated[str, Query(max_length=300)]
+Side = Annotated[str, Query(description="CONDITION/REPLICATE/ORDINAL", max_length=300)]
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": m.Fault, "description": "Asked wrongly."},
@@ -64,10 +65,8 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Json(Response):
-    """An answer as compact JSON. NaN becomes null; a lone half of a surrogate pair, U+FFFD."""
-
-    media_type = "application/json"
+class Json(JSONResponse):
+    """An answer as compact JSON. NaN becomes null."""
 
     def render(self, content: Any) -> bytes:
         """The body."""
@@ -199,8 +198,6 @@ def _lesson_routes(app: FastAPI) -> None:
 
 
 def _finding_routes(app: FastAPI) -> None:
-    side = Annotated[str, Query(description="CONDITION/REPLICATE/ORDINAL", max_length=300)]
-
     @app.get("/api/runs/{run}/episodes", response_model=EpisodeList, summary="Episodes that pass a filter")
     def filtered(
         request: Request,
@@ -222,7 +219,7 @@ def _finding_routes(app: FastAPI) -> None:
         return _json(conditions_compared(_library(request), run, first, second))
 
     @app.get("/api/runs/{run}/compare/episodes", response_model=EpisodesCompared, summary="Two episodes")
-    def two_episodes(request: Request, run: RunId, first: side, second: side) -> Any:
+    def two_episodes(request: Request, run: RunId, first: Side, second: Side) -> Any:
         return _json(episodes_compared(_library(request), run, first, second))
 
     @app.get("/api/search", response_model=SearchPage, summary="Messages that hold words")

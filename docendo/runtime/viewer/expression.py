@@ -184,10 +184,16 @@ class _Compiler:
     # --- operators ------------------------------------------------------------------------------------
 
     def _boolop(self, tree: ast.BoolOp) -> Node:
-        nodes = [self.node(v) for v in tree.values]
-        if isinstance(tree.op, ast.And):
-            return lambda run: all(n(run) for n in nodes)
-        return lambda run: any(n(run) for n in nodes)
+        *first, last = [self.node(v) for v in tree.values]
+        ends = isinstance(tree.op, ast.Or)
+
+        def decide(run: _Run) -> Any:
+            for node in first:
+                if bool(value := node(run)) is ends:
+                    return value
+            return last(run)
+
+        return decide
 
     def _unaryop(self, tree: ast.UnaryOp) -> Node:
         operand = self.node(tree.operand)

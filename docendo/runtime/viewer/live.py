@@ -14,14 +14,18 @@ from threading import Lock
 from typing import Any
 
 from docendo.messages import Usage
+from docendo.runtime.store.browse import LessonCount
 from docendo.runtime.store.records import LessonKey, LessonRecord
 from docendo.runtime.viewer.episode_models import Place
 from docendo.runtime.viewer.finding_models import LivePage, ModelLoad, RunningLesson
 from docendo.runtime.viewer.library import Library
+from docendo.scenarios.fidelity import FIDELITY
 
 __all__ = ["Watch", "live_page"]
 
 LATEST = 8
+ENOUGH = 8
+"""Episodes of a command from which its rate is told."""
 STALLED_AFTER = 60.0
 """Seconds without an episode, at least; else ten times what an episode of the run takes."""
 FRESH = 15.0
@@ -59,7 +63,7 @@ def live_page(library: Library, watch: Watch, reference: str) -> LivePage:
     live = record.status == "running"
     fresh = live and time.time() - float(pulse.get("at", 0)) < FRESH
     finished = [lesson for lesson in lessons if lesson.status == "finished"]
-    expected = max((lesson.n_episodes for lesson in finished), default=None)
+    expected = _expected(library, record.id, lessons)
     latest = [
         Place(condition=r.lesson.condition, replicate=r.lesson.replicate, ordinal=r.ordinal)
         for r in library.store.browse.latest(record.id, LATEST)
@@ -77,9 +81,9 @@ def live_page(library: Library, watch: Watch, reference: str) -> LivePage:
         lessons_finished=len(finished),
         episodes=episodes,
         failed=failed,
-        episodes_expected=expected * len(lessons) if expected else None,
+        episodes_expected=None if None in expected.values() else sum(n or 0 for n in expected.values()),
         elapsed_s=float(pulse["at"] - pulse["begun"]) if fresh else None,
-        eta_s=_eta(pulse, episodes, expected, len(lessons)) if fresh else None,
+        eta_s=_eta(pulse, counts, expected) if fresh else None,
         tokens_per_s=sum(rates) if rates else None,
         models=models,
         running=_running(library, watch, record.id, lessons, expected) if live else [],
@@ -87,8 +91,30 @@ def live_page(library: Library, watch: Watch, reference: str) -> LivePage:
     )
 
 
+def _expected(library: Library, run_id: str, lessons: list[LessonRecord]) -> dict[LessonKey, int | None]:
+    """Lesson -> how many episodes it will have: as many as the longest finished one of its kind."""
+    design = library.design(run_id)
+
+    def checks(key: LessonKey) -> bool:
+        return design.control(key.condition) == FIDELITY
+
+    longest: dict[bool, int] = {}
+    for lesson in lessons:
+        if lesson.status == "finished":
+            kind = checks(lesson.key)
+            longest[kind] = max(longest.get(kind, 0), lesson.n_episodes)
+    return {
+        lesson.key: lesson.n_episodes if lesson.status == "finished" else longest.get(checks(lesson.key))
+        for lesson in lessons
+    }
+
+
 def _running(
-    library: Library, watch: Watch, run_id: str, lessons: list[LessonRecord], expected: int | None
+    library: Library,
+    watch: Watch,
+    run_id: str,
+    lessons: list[LessonRecord],
+    expected: Mapping[LessonKey, int | None],
 ) -> list[RunningLesson]:
     design, counts = library.design(run_id), library.store.browse.lesson_counts(run_id)
     done = [lesson for lesson in lessons if lesson.status == "finished" and lesson.n_episodes]
@@ -107,7 +133,7 @@ def _running(
                 label=design.label(key.condition),
                 replicate=key.replicate,
                 episodes=episodes,
-                expected=expected,
+                expected=expected[key],
                 idle_s=None if idle is None else round(idle, 1),
                 stalled=(watched if idle is None else idle) > patience,
             )
@@ -115,12 +141,16 @@ def _running(
     return found
 
 
-def _eta(pulse: Mapping[str, Any], episodes: int, expected: int | None, lessons: int) -> float | None:
+def _eta(
+    pulse: Mapping[str, Any],
+    counts: Mapping[LessonKey, LessonCount],
+    expected: Mapping[LessonKey, int | None],
+) -> float | None:
     """Seconds left, if episodes go on at the rate of this command so far."""
     done, elapsed = int(pulse["episodes"]), float(pulse["at"] - pulse["begun"])
-    if not done or not expected or elapsed <= 0:
+    if done < ENOUGH or elapsed <= 0 or None in expected.values():
         return None
-    left = max(0, expected * lessons - episodes)
+    left = sum(max(0, (n or 0) - counts[key].episodes) for key, n in expected.items())
     return round(left * elapsed / done, 1)
 
 

@@ -17,8 +17,8 @@ from docendo.runtime.report.model import Report
 
 __all__ = [
     "AgentFacts", "AxisFacts", "CalibrationBin", "CalibrationCurve", "CalibrationPage", "ConditionRow",
-    "CurvePoint", "Fault", "FaultBody", "LearningCurve", "LearningPage", "ModelFacts", "Part", "PhaseFacts", "ReportPage",
-    "RunPage", "RunRow", "StorePage",
+    "CurvePoint", "Fault", "FaultBody", "LearningCurve", "LearningPage", "ModelFacts", "Part", "PhaseFacts",
+    "ReportPage", "RunPage", "RunRow", "StorePage",
 ]  # fmt: skip
 
 

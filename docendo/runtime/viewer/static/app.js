@@ -43,6 +43,7 @@ async function show(context) {
   header({ badges: {}, ...page });
   measure();
   replace(main, page.content);
+  main.dataset.place = location.hash;
   if (page.keys?.length) onLeave(bind(page.keysTitle ?? "This page", page.keys));
   context.up = page.up ?? "#/";
   page.shown?.();

@@ -95,9 +95,11 @@ export function spread(labels, gap, [top, bottom]) {
   return sorted;
 }
 
-/** A drawing of `width` x `height` that says in words what it shows. */
+/** A drawing of `width` x `height` that says in words what it shows; a picture, or a group where it holds links. */
 export function drawing(width, height, title, ...children) {
-  return s("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": title, "data-width": width, "data-height": height }, ...children);
+  const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", "aria-label": title, "data-width": width, "data-height": height }, ...children);
+  svg.setAttribute("role", svg.querySelector("a") ? "group" : "img");
+  return svg;
 }
 
 const [NARROWEST, WIDEST] = [300, 860];

@@ -137,7 +137,7 @@ function dumbbellDrawing(width, { title, rows, names, unit }) {
     xAxis(x, { y: height - 22, format: (v) => number(v, tickDigits(x)) }),
     rows.map((row, i) => {
       const parts = dumbbell(row, 66 + i * step, x, { width, widest, step });
-      return row.href ? s("a", { href: row.href, "data-row": true, "data-focus": `item-${row.label}`, "aria-label": `${row.label}: compare the two episodes` }, parts) : s("g", {}, parts);
+      return row.href ? s("a", { href: row.href, "data-row": true, "data-focus": `item-${row.label}` }, parts) : s("g", {}, parts);
     }));
 }
 

@@ -57,8 +57,8 @@ function contents(step, known, { roles, asked, show, close }) {
   return [
     h("header", {}, h("h2", { id: "saw-title", tabindex: "-1" }, `What ${step.agent} saw, turn ${turnText(step)}`),
       h("div", { class: "row" }, segmented("Whose prompt", agents.map((a) => [a, a]), step.agent, (agent) => show(nearest(agent))),
-        button("← k", () => show(asked[at - 1]), { disabled: at <= 0, "aria-label": "previous act" }),
-        button("j →", () => show(asked[at + 1]), { disabled: at >= asked.length - 1, "aria-label": "next act" }),
+        button("‹ Act", () => show(asked[at - 1]), { disabled: at <= 0, title: "Previous act (k)" }),
+        button("Act ›", () => show(asked[at + 1]), { disabled: at >= asked.length - 1, title: "Next act (j)" }),
         button("Close", close))),
     h("div", { class: "inner" }, step.calls.map((event, i) => callView(event, known, step, roles, i, step.calls.length))),
   ];

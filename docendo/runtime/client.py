@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Literal, cast
@@ -236,12 +237,8 @@ class Client:
     async def _send(self, key: str, request: Request, backend: Backend) -> Recorded:
         """Ask the backend and write down what came of it."""
         await self._started(request.model, backend)
-        async with self._gates[request.model]:
-            self._count(request.model, in_flight=1)
-            try:
-                recorded, latency = await self._attempts(key, request, backend)
-            finally:
-                self._count(request.model, in_flight=-1)
+        async with self._place(request.model):
+            recorded, latency = await self._attempts(key, request, backend)
         if isinstance(recorded, Failure):
             self._count(request.model, failures=1)
             self._tell("failed", key, request, recorded.message)
@@ -285,6 +282,19 @@ class Client:
         await backend.start()
         if self._on_start:
             await self._on_start(model, backend)
+
+    @asynccontextmanager
+    async def _place(self, model: str) -> AsyncIterator[None]:
+        """Wait for a place at the backend, and hold it."""
+        self._count(model, queued=1)
+        waiting = True
+        try:
+            async with self._gates[model]:
+                self._count(model, queued=-1, in_flight=1)
+                waiting = False
+                yield
+        finally:
+            self._count(model, **{"queued" if waiting else "in_flight": -1})
 
     async def _attempts(self, key: str, request: Request, backend: Backend) -> tuple[Recorded, float]:
         """Ask until there is an answer or no further attempt helps; also the last attempt's seconds.

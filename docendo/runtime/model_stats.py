@@ -30,6 +30,8 @@ class ModelStats:
     """Attempts at those, retries included."""
     failures: int = 0
     """Calls that failed for good."""
+    queued: int = 0
+    """Calls that wait for a place at the backend now."""
     in_flight: int = 0
     """Calls that occupy the backend now."""
     limit: int = 0

@@ -40,6 +40,9 @@ from docendo.scenarios.schema import ModelSpec
 
 __all__ = ["Progress", "Tally", "begin", "run_lessons", "run_study", "todo"]
 
+BEAT_SECONDS = 1.0
+"""How often whoever watches is told that nothing has ended."""
+
 
 THINKING, ASKING = 4, 64
 """Lessons under way by default: where minds think in this process more only take memory; where models are
@@ -166,12 +169,14 @@ async def run_study(
     if retry_errors:
         for key in lessons:  # their course may change, and with it which episodes there are
             store.delete_lesson(key)
+    beating = asyncio.create_task(watch.beat())
     try:
         with patient_collector():
             most = concurrent or (THINKING if study.simulated else ASKING)
             await run_lessons(study, store, lessons, clients, admission, most, watch, spent)
         await store.aflush()
     finally:
+        beating.cancel()
         for client in clients.values():
             await client.close()
     return watch.tally()
@@ -334,6 +339,12 @@ class _Watch:
     def lesson(self) -> None:
         self._tally = replace(self._tally, lessons_done=self._tally.lessons_done + 1)
         self._tell(always=True)
+
+    async def beat(self) -> None:
+        """Tell every second, also while no episode ends: calls wait and are answered meanwhile."""
+        while self._progress is not None:
+            await asyncio.sleep(BEAT_SECONDS)
+            self._tell(always=True)
 
     def tally(self) -> Tally:
         stats: dict[str, ModelStats] = {}

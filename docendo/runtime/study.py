@@ -22,13 +22,14 @@ from docendo.errors import DocendoError, Problem, ScenarioError, Where, did_you_
 from docendo.graphs.check import check_graph
 from docendo.graphs.compile import CompiledGraph, compile_graph
 from docendo.graphs.help import nodes_reached
-from docendo.graphs.library import library_names, load_library
+from docendo.graphs.library import library_names
 from docendo.runtime.admission import Admission
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.identity import Identity, Pools, digest_of, identify
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import MEASURES, EpisodeTrace
+from docendo.runtime.phase_graphs import GRAPH_OF, graph_of, graphs_of
 from docendo.runtime.roster import agent_names, agent_role, templates_of
 from docendo.runtime.setting import SHARED_UNITS, Finished, LessonSetting
 from docendo.scenarios.amount import amount_of
@@ -44,9 +45,6 @@ from docendo.scenarios.local_model_spec import LocalModel
 from docendo.scenarios.schema import AgentSpec, GraphSpec, Phase, Scenario
 
 __all__ = ["GRAPH_OF", "Setup", "Study", "graph_of", "graphs_of", "known_names", "lesson_setting", "prepare"]
-
-GRAPH_OF = {"test": "exam", "observe": "observation", "teach": "intervention", "refine": "refinement"}
-"""The library graph that a phase uses when it names none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,24 +184,6 @@ def _past(
     """A recorded run's models: those of the world, or where its items have changed since, of these names."""
     known = past or {}
     return known.get(world) or next((m for m in known.values() if scenario.models.keys() <= m.keys()), None)
-
-
-def graph_of(scenario: Scenario, phase: Phase) -> GraphSpec:
-    """The graph of a phase: inline, the scenario's own by name, or the library's."""
-    if isinstance(phase.graph, GraphSpec):
-        return phase.graph
-    name = phase.graph or GRAPH_OF[phase.kind]
-    return scenario.graphs[name] if name in scenario.graphs else load_library(name)
-
-
-def graphs_of(scenario: Scenario, phase: Phase) -> dict[str, GraphSpec]:
-    """The graphs that a phase runs, by the names under which a lesson looks for them."""
-    if phase.kind == "rest":
-        return {}
-    own = graph_of(scenario, phase)
-    if phase.kind != "refine":
-        return {phase.id: own}
-    return {f"{phase.id}/refinement": own, f"{phase.id}/teacher_score": load_library("teacher_score")}
 
 
 def _setup(condition: Condition, pools: Pools, world: str, base: Path) -> Setup:

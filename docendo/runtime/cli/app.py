@@ -16,7 +16,7 @@ from typer.exceptions import TyperException
 
 from docendo import __version__
 from docendo.errors import DocendoError, InfrastructureError, UsageError
-from docendo.runtime.cli import authoring, batch, checking, replaying, results
+from docendo.runtime.cli import authoring, batch, checking, replaying, results, view
 from docendo.runtime.cli.output import DONE, INTERRUPTED, USAGE, Output
 
 __all__ = ["app", "main"]
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for _module in (authoring, batch, replaying, results, checking):
+for _module in (authoring, batch, replaying, results, view, checking):
     _module.add_commands(app)
 
 

@@ -158,6 +158,7 @@ def _work(loaded: LoadedScenario, store: Store, how: _How) -> list[Tally]:
 def _hold(study: Study, store: Store, lessons: list[LessonKey], how: _How) -> list[Tally]:
     """Hold some lessons, over as many processes as pay."""
     from docendo.runtime.cli.progress import RunProgress
+    from docendo.runtime.pulse import Pulse
     from docendo.runtime.runner import run_study
     from docendo.runtime.shards import run_sharded, shards_for
 
@@ -165,7 +166,13 @@ def _hold(study: Study, store: Store, lessons: list[LessonKey], how: _How) -> li
         return []
     shards = shards_for(study, lessons, how.processes, how.url)
     common: dict[str, Any] = {"concurrent": how.jobs, "retry_errors": how.retry}
-    with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as progress:
+    pulse = Pulse(store, study.run_id)
+    with RunProgress(how.output.err, shown=not how.quiet and sys.stderr.isatty()) as bar:
+
+        def progress(tally: Tally) -> None:
+            bar(tally)
+            pulse(tally)
+
         if len(shards) > 1:
             return [run_sharded(study, store, shards, url=how.url, progress=progress, **common)]
         work = run_study(

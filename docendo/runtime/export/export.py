@@ -38,7 +38,7 @@ from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import RunRecord
 from docendo.scenarios.export import export_yaml
 
-__all__ = ["FORMATS", "Exported", "Format", "export"]
+__all__ = ["FORMATS", "Exported", "Format", "export", "replacing"]
 
 Format = Literal["jsonl", "csv", "parquet", "sft", "preference", "config"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -85,7 +85,7 @@ def export(
     if to == "parquet":
         require_pyarrow()
     path = Path(out)
-    with _replacing(path, folder=to in {"csv", "parquet"}, force=force) as target:
+    with replacing(path, folder=to in {"csv", "parquet"}, force=force) as target:
         write = partial(_preference, rule=pairs) if to == "preference" else _WRITERS[to]
         rows = write(store, record, target)
     return Exported(path=str(path), format=to, rows=rows, warnings=_warnings(record, to, rows))
@@ -108,7 +108,7 @@ def _warnings(record: RunRecord, to: Format, rows: dict[str, int]) -> tuple[str,
 
 
 @contextmanager
-def _replacing(path: Path, *, folder: bool, force: bool) -> Iterator[Path]:
+def replacing(path: Path, *, folder: bool, force: bool) -> Iterator[Path]:
     """A place beside `path` that takes its name when the body succeeds, and is removed when it fails."""
     place = path.absolute()
     _check_place(path, folder=folder, force=force)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "calibration", "ece", "expected_calibration_error", "log_loss", "same_answer", "simulation_accuracy",
-    "utility_correlation",
+    "ScoredBelief", "calibration", "ece", "expected_calibration_error", "log_loss", "same_answer",
+    "scored_beliefs", "simulation_accuracy", "utility_correlation",
 ]  # fmt: skip
 
 FLOOR = 1e-6
@@ -34,7 +34,7 @@ BINS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Scored:
+class ScoredBelief:
     """A belief with the answer that it was about."""
 
     episode: EpisodeTrace
@@ -45,10 +45,12 @@ class _Scored:
 
     @property
     def place(self) -> Place:
+        """What an observation of it is of."""
         return Place(self.episode.phase, self.episode.round, self.item, self.belief.student)
 
     @property
     def correct(self) -> bool | None:
+        """Whether the answer was right; `None` where it is missing."""
         return None if self.answer is None or self.episode.errored else self.answer.correct
 
     @property
@@ -59,7 +61,7 @@ class _Scored:
         return self.answer.reason or "the answer could not be judged"
 
 
-def _scored(trace: LessonTrace) -> Iterator[_Scored]:
+def scored_beliefs(trace: LessonTrace) -> Iterator[ScoredBelief]:
     """Every belief about an item whose answer came, or failed to come because the episode failed."""
     answers = _Answers(trace)
     for index, episode in enumerate(trace.episodes):
@@ -69,7 +71,7 @@ def _scored(trace: LessonTrace) -> Iterator[_Scored]:
             item = event.item or episode.item
             where, answer = answers.to(event, item, index)
             if answer is not None or where.errored:
-                yield _Scored(where, event, item, answer)
+                yield ScoredBelief(where, event, item, answer)
 
 
 class _Answers:
@@ -133,7 +135,7 @@ def _unread(belief: BeliefEvent) -> bool:
 
 def _loss(trace: LessonTrace, loss: Callable[[float, float], float]) -> Iterator[Observed]:
     """`loss(p, outcome)` per belief with a probability."""
-    for scored in _scored(trace):
+    for scored in scored_beliefs(trace):
         p = scored.belief.p_correct
         if p is None:
             if _unread(scored.belief):
@@ -194,7 +196,7 @@ def _bin(p: float, bins: int) -> int:
 def ece(trace: LessonTrace) -> Iterable[Observed]:
     """One value per student of the lesson."""
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for scored in _scored(trace):
+    for scored in scored_beliefs(trace):
         rows = pairs.setdefault(scored.belief.student, [])
         if scored.belief.p_correct is not None and scored.correct is not None:
             rows.append((scored.belief.p_correct, float(scored.correct)))
@@ -222,7 +224,7 @@ def same_answer(one: str, other: str) -> bool:
 )  # fmt: skip
 def simulation_accuracy(trace: LessonTrace) -> Iterable[Observed]:
     """1 where the predicted answer is the student's."""
-    for scored in _scored(trace):
+    for scored in scored_beliefs(trace):
         predicted, answer = scored.belief.predicted_answer, scored.answer
         if predicted is None:
             if _unread(scored.belief):
@@ -243,8 +245,8 @@ def simulation_accuracy(trace: LessonTrace) -> Iterable[Observed]:
 )  # fmt: skip
 def utility_correlation(trace: LessonTrace) -> Iterable[Observed]:
     """One correlation per student; missing with fewer than three items, or where one side never varies."""
-    sides: dict[Place, dict[bool, _Scored]] = {}
-    for scored in (s for s in _scored(trace) if s.belief.attempt is None):
+    sides: dict[Place, dict[bool, ScoredBelief]] = {}
+    for scored in (s for s in scored_beliefs(trace) if s.belief.attempt is None):
         sides.setdefault(scored.place, {})[scored.belief.given_help] = scored
     pairs: dict[str, list[tuple[float, float]]] = {}
     for place, side in sides.items():
@@ -277,7 +279,7 @@ def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     return (2 * last - counts - 1).astype(np.float64)[place]
 
 
-def _utilities(before: _Scored, after: _Scored) -> tuple[float, float] | None:
+def _utilities(before: ScoredBelief, after: ScoredBelief) -> tuple[float, float] | None:
     """Believed and true utility; `None` where either is unknown."""
     p_pre, p_post = before.belief.p_correct, after.belief.p_correct
     if p_pre is None or p_post is None or before.answer is None or after.answer is None:

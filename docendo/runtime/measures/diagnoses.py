@@ -13,7 +13,10 @@ from typing import Any
 from docendo.events import BeliefEvent
 from docendo.runtime.measures.measure import EpisodeTrace, LessonTrace, Observed, Place, measure
 
-__all__ = ["diagnosis_accuracy", "named_misconception", "truth_brier", "turns_to_diagnosis"]
+__all__ = [
+    "diagnoses_of", "diagnosis_accuracy", "diagnosis_right", "named_misconception", "truth_brier",
+    "truth_error", "turns_to_diagnosis",
+]  # fmt: skip
 
 SURE = 0.5
 """A misconception that is believed less than this is not named."""
@@ -28,11 +31,15 @@ def truth_brier(trace: LessonTrace) -> Iterable[Observed]:
     """One mean per belief that shares a skill or a misconception with the truth."""
     for episode in trace.episodes:
         for event in episode.events:
-            if isinstance(event, BeliefEvent) and event.truth:
-                errors = [*_errors(event.skills, event.truth.get("skills"))]
-                errors += _errors(event.misconceptions, event.truth.get("misconceptions"))
-                if errors:
-                    yield _place(episode, event), math.fsum(errors) / len(errors), ""
+            if isinstance(event, BeliefEvent) and (error := truth_error(event)) is not None:
+                yield _place(episode, event), error, ""
+
+
+def truth_error(belief: BeliefEvent) -> float | None:
+    """Mean Brier score of a belief's skills and misconceptions; `None` where the truth has none of them."""
+    errors = [*_errors(belief.skills, belief.truth.get("skills"))]
+    errors += _errors(belief.misconceptions, belief.truth.get("misconceptions"))
+    return math.fsum(errors) / len(errors) if errors else None
 
 
 def _place(episode: EpisodeTrace, belief: BeliefEvent) -> Place:
@@ -58,14 +65,14 @@ def named_misconception(believed: Mapping[str, float]) -> str | None:
     return min(sure)[1] if sure else None
 
 
-def _right(belief: BeliefEvent) -> bool:
+def diagnosis_right(belief: BeliefEvent) -> bool:
     """Whether the named misconception is one that the student has; or none is named, and it has none."""
     held: Collection[str] = belief.truth["misconceptions"]
     named = named_misconception(belief.misconceptions)
     return named in held if named is not None else not held
 
 
-def _diagnoses(episode: EpisodeTrace) -> Iterator[BeliefEvent]:
+def diagnoses_of(episode: EpisodeTrace) -> Iterator[BeliefEvent]:
     """Beliefs that say what is wrong with the student, where that is known."""
     for event in episode.events:
         if not isinstance(event, BeliefEvent) or "misconceptions" not in event.truth:
@@ -82,8 +89,8 @@ def _diagnoses(episode: EpisodeTrace) -> Iterator[BeliefEvent]:
 def diagnosis_accuracy(trace: LessonTrace) -> Iterable[Observed]:
     """1 for a right diagnosis."""
     for episode in trace.episodes:
-        for belief in _diagnoses(episode):
-            yield _place(episode, belief), float(_right(belief)), ""
+        for belief in diagnoses_of(episode):
+            yield _place(episode, belief), float(diagnosis_right(belief)), ""
 
 
 @measure(
@@ -95,8 +102,8 @@ def turns_to_diagnosis(trace: LessonTrace) -> Iterable[Observed]:
     """One count per episode and student."""
     for episode in trace.episodes:
         streams: dict[Place, list[bool]] = {}
-        for belief in _diagnoses(episode):
-            streams.setdefault(_place(episode, belief), []).append(_right(belief))
+        for belief in diagnoses_of(episode):
+            streams.setdefault(_place(episode, belief), []).append(diagnosis_right(belief))
         for place, right in streams.items():
             if episode.errored:
                 yield place, None, episode.why

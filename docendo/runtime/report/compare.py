@@ -4,52 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from docendo.errors import UnknownNameError, UsageError, did_you_mean
 from docendo.runtime.measures.statistics import Sample, estimate, seed_of
 from docendo.runtime.report.analysis import EMPTY, compare_arms
 from docendo.runtime.report.build import measure_called, measures_of, samples_of
 from docendo.runtime.report.design import Arm, arms_of
-from docendo.runtime.report.model import Interval, Paired
+from docendo.runtime.report.model import Compared, Comparison, Interval, Side
 from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import RunRecord
 
 __all__ = ["Compared", "Comparison", "Side", "compare", "condition_called"]
-
-
-class Side(BaseModel):
-    """One of the two."""
-
-    model_config = ConfigDict(frozen=True)
-
-    run: str
-    run_name: str
-    condition: str
-    label: str
-
-
-class Compared(BaseModel):
-    """One measure of both."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: Interval
-    second: Interval
-    difference: Paired
-    """First minus second."""
-    verdict: str
-
-
-class Comparison(BaseModel):
-    """Two conditions against each other: the data of `docendo compare --json`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    first: Side
-    second: Side
-    measures: dict[str, Compared]
-    warnings: list[str]
 
 
 def compare(store: StoreReader, a: str, b: str, *, measures: Sequence[str] = ()) -> Comparison:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from docendo.runtime.report.model import Report
 from docendo.runtime.store import Store
+from docendo.runtime.store.reads import StoreReader
 from docendo.runtime.store.records import RunRecord
 
-__all__ = ["report_of"]
+__all__ = ["kept_report", "report_of"]
 
 _CODE = Path(__file__).parent.parent
 _PARTS = ("measures", "report")
@@ -29,20 +30,34 @@ def report_of(store: Store, run_id: str) -> Report:
         UnknownNameError: There is no such run.
         StoreError: The store cannot be read or written.
     """
+    kept = kept_report(store, run_id)
+    if kept is not None:
+        return kept
     record = store.run(run_id)
-    name, basis = f"report {record.id}", _basis(store, record)
-    kept = store.kept(name) or ""
-    if kept.startswith(basis):
-        return Report.model_validate_json(kept[len(basis) :])
     from docendo.runtime.report.build import build_report  # noqa: PLC0415 - half a second of imports
 
     report = build_report(store, run_id)
     if record.status == "finished" and not any("/" in measure for measure in report.measures):
-        store.keep(name, basis + report.model_dump_json())
+        store.keep(_name(record), _basis(store, record) + report.model_dump_json())
     return report
 
 
-def _basis(store: Store, record: RunRecord) -> str:
+def kept_report(store: StoreReader, run_id: str) -> Report | None:
+    """The report that was kept; `None` where there is none, or it does not hold any more.
+
+    Raises:
+        UnknownNameError: There is no such run.
+    """
+    record = store.run(run_id)
+    basis, kept = _basis(store, record), store.kept(_name(record)) or ""
+    return Report.model_validate_json(kept[len(basis) :]) if kept.startswith(basis) else None
+
+
+def _name(record: RunRecord) -> str:
+    return f"report {record.id}"
+
+
+def _basis(store: StoreReader, record: RunRecord) -> str:
     """Digest of all that makes this run's report."""
     digest = hashlib.sha256(f"{record.status} {store.run_digest(record.id)}".encode())
     for engine in store.engines(record.id):

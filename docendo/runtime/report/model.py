@@ -14,8 +14,8 @@ from docendo.runtime.measures.measure import Better, Scale
 from docendo.runtime.measures.verdict import Conclusion
 
 __all__ = [
-    "ConditionReport", "Counts", "Curve", "FidelityFigure", "Interval", "MeasureFacts", "Measured", "Number",
-    "Paired", "Point", "Report", "RunFacts", "label_of",
+    "Compared", "Comparison", "ConditionReport", "Counts", "Curve", "FidelityFigure", "Interval",
+    "MeasureFacts", "Measured", "Number", "Paired", "Point", "Report", "RunFacts", "Side", "label_of",
 ]  # fmt: skip
 
 Number = Annotated[float, AfterValidator(lambda value: round(value, 6) + 0.0)]
@@ -168,6 +168,34 @@ class Report(_Part):
     curves: list[Curve]
     fidelity: list[FidelityFigure] = Field(default_factory=list)
     findings: list[str]
+    warnings: list[str]
+
+
+class Side(_Part):
+    """One of the two."""
+
+    run: str
+    run_name: str
+    condition: str
+    label: str
+
+
+class Compared(_Part):
+    """One measure of both."""
+
+    first: Interval
+    second: Interval
+    difference: Paired
+    """First minus second."""
+    verdict: str
+
+
+class Comparison(_Part):
+    """Two conditions against each other: the data of `docendo compare --json`."""
+
+    first: Side
+    second: Side
+    measures: dict[str, Compared]
     warnings: list[str]
 
 

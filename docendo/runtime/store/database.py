@@ -24,10 +24,18 @@ from sqlalchemy.pool import QueuePool
 from docendo.errors import StoreError
 from docendo.runtime.store import tables
 from docendo.runtime.store.trouble import store_error
+from docendo.runtime.store.words import create_words, fill_words
 
 __all__ = ["MIGRATIONS", "Database"]
 
-MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: tables.metadata.create_all}
+
+def _second(connection: Connection) -> None:
+    """Engines have a table, and words an index."""
+    tables.metadata.create_all(connection)
+    fill_words(connection)
+
+
+MIGRATIONS: dict[int, Callable[[Connection], None]] = {1: _second}
 """Version n -> what makes it version n + 1, inside the opening transaction."""
 
 BUSY_SECONDS = 30.0
@@ -160,7 +168,7 @@ class Database:
         if version is not None and version < tables.SCHEMA_VERSION and self.readonly:
             raise StoreError(
                 f"{self.name} has schema version {version}, this docendo reads {tables.SCHEMA_VERSION}",
-                suggestion="Migrate it: open it once for writing, e.g. with `docendo ls`.",
+                suggestion="Bring it up to date: issue one of its runs again, with `docendo run FILE`.",
             )
         if self.readonly:
             return
@@ -202,6 +210,7 @@ class Database:
         version = self._version(connection)  # again: another process may have been faster
         if version is None:
             tables.metadata.create_all(connection)
+            create_words(connection)
             rows = {"application": tables.APPLICATION, "schema_version": str(tables.SCHEMA_VERSION)}
             connection.execute(tables.meta.insert(), [{"key": k, "value": v} for k, v in rows.items()])
             return

@@ -44,7 +44,7 @@ from docendo.runtime.store.tables import (
     run,
 )
 
-__all__ = ["StoreReader"]
+__all__ = ["StoreReader", "episode_record"]
 
 PAGE = 500
 """Episodes fetched at a time."""
@@ -160,7 +160,7 @@ class StoreReader:
                 page = self._episode_page(row.id, place, PAGE if left is None else min(left, PAGE))
                 if not page:
                     break
-                yield from (_episode(key, found) for found in page)
+                yield from (episode_record(key, found) for found in page)
                 place = (page[-1].ordinal, page[-1].key)
                 left = None if left is None else left - len(page)
 
@@ -176,7 +176,7 @@ class StoreReader:
             .where(episode.c.id == episode_id)
         )
         for row in self._all(statement):
-            return _episode(LessonKey(row.run_id, row.condition_id, row.replicate), row)
+            return episode_record(LessonKey(row.run_id, row.condition_id, row.replicate), row)
         raise UnknownNameError(f"no episode {episode_id} in {self.name}")
 
     def events(self, episode_id: int) -> list[Event]:
@@ -341,7 +341,8 @@ def _lesson(row: Row[Any]) -> LessonRecord:
     )
 
 
-def _episode(key: LessonKey, row: Row[Any]) -> EpisodeRecord:
+def episode_record(key: LessonKey, row: Row[Any]) -> EpisodeRecord:
+    """An episode from its row."""
     return EpisodeRecord(
         lesson=key,
         key=row.key,

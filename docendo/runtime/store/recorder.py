@@ -38,6 +38,7 @@ from docendo.runtime.store.tables import (
     observation,
     run,
 )
+from docendo.runtime.store.words import add_words, remove_words
 
 __all__ = ["Recorder", "combine_digests"]
 
@@ -93,6 +94,11 @@ class Recorder:
         """Replace a kept text."""
         connection.execute(delete(meta).where(meta.c.key == name))
         self._database.insert_new(connection, meta, [{"key": name, "value": text}])
+
+    def pulse(self, connection: Connection, payloads: Sequence[tuple[str, str]]) -> None:
+        """Replace what was said last under each name."""
+        for name, text in dict(payloads).items():
+            self.keep(connection, name, text)
 
     def conditions(self, connection: Connection, records: Sequence[ConditionRecord]) -> None:
         """Add the conditions that are not there yet."""
@@ -179,13 +185,17 @@ class Recorder:
             insert(episode).returning(episode.c.id, episode.c.lesson_id, episode.c.key), rows
         )
         event_rows: list[dict[str, Any]] = []
+        written: list[tuple[int, list[Event]]] = []
         for episode_id, lesson_id, key in added:
             _, events = batch[lesson_id, key]
             first = episode_id * EVENTS_PER_EPISODE
             ordered = sorted(events, key=lambda e: e.position)
             event_rows += [_event_row(first + n, entry) for n, entry in enumerate(ordered)]
+            written.append((episode_id, ordered))
         if event_rows:
             connection.execute(insert(event), event_rows)
+        for episode_id, ordered in written:
+            add_words(connection, episode_id, ordered)
 
     def observations(
         self, connection: Connection, payloads: Sequence[tuple[LessonKey, Sequence[ObservationRow]]]
@@ -241,6 +251,7 @@ def _remove_episodes(connection: Connection, ids: Sequence[int]) -> None:
         chunk = ids[start : start + _CHUNK]
         for id_ in chunk:
             first = id_ * EVENTS_PER_EPISODE
+            remove_words(connection, id_)
             connection.execute(delete(event).where(event.c.id.between(first, first + EVENTS_PER_EPISODE - 1)))
         connection.execute(delete(episode).where(episode.c.id.in_(chunk)))
 

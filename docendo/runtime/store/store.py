@@ -19,6 +19,7 @@ from docendo.errors import StoreError
 from docendo.events import Event
 from docendo.messages import Usage
 from docendo.runtime.store import lock
+from docendo.runtime.store.browse import Browser, pulse_key
 from docendo.runtime.store.database import Database
 from docendo.runtime.store.journal import Journal
 from docendo.runtime.store.reads import StoreReader
@@ -68,6 +69,8 @@ class Store(StoreReader):
         self._recorder = Recorder(database)
         self._writer = None if database.readonly else Writer(database, self._beat, lock.BEAT_SECONDS)
         self._journal = Journal(database, self._writer)
+        self.browse = Browser(database)
+        """For somebody who looks around."""
 
     def begin_run(self, record: RunRecord) -> RunRecord:
         """Start a run or continue it, and hold its lock until `finish_run` or `close`.
@@ -179,6 +182,10 @@ class Store(StoreReader):
             StoreError: The database failed.
         """
         self._do(lambda connection: self._recorder.keep(connection, name, text))
+
+    def pulse(self, run_id: str, text: str) -> None:
+        """Say how a run is getting on, in the place of what was said before. Waits for nothing."""
+        self._live_writer.put(self._recorder.pulse, (pulse_key(run_id), text))
 
     def flush(self) -> None:
         """Wait until everything written so far is durable.

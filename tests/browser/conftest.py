@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.browser.places import Places, find_places
+
+WIDE, HALF = {"width": 1280, "height": 860}, {"width": 700, "height": 860}
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WAIT_MS = 20_000
+expect.set_options(timeout=WAIT_MS)
+
+
+def find_chromium() -> str | None:
+    """Debian's Chromium; installed where it is missing and this user may."""
+    for name in ("chromium", "chromium-browser"):
+        if found := shutil.which(name):
+            return found
+    if shutil.which("apt-get") and os.geteuid() == 0:
+        for command in (["apt-get", "update"], ["apt-get", "install", "--yes", "chromium"]):
+            if subprocess.run(command, check=False, capture_output=True).returncode:
+                return None
+    return shutil.which("chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium here, and apt could not install it (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@dataclass
+class Watched:
+    """What a page did that it should not have: errors, dialogs, requests to elsewhere."""
+
+    allowed: tuple[str, ...] = ("http://127.0.0.1:", "file://", "blob:", "data:")
+    troubles: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
+        page.on(
+            "dialog", lambda dialog: (self.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss())
+        )
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if (
+            message.type in {"error", "warning"}
+            and "the server responded with a status of 4" not in message.text
+        ):
+            self.troubles.append(f"console: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request.url)
+        if not request.url.startswith(self.allowed):
+            self.troubles.append(f"request to {request.url}")
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    found = Watched()
+    yield found
+    assert found.troubles == []
+
+
+@pytest.fixture
+def page(browser: Browser, watched: Watched) -> Iterator[Page]:
+    """A page at 1280 px that fails its test if it logs an error, opens a dialog or asks anybody else."""
+    context = browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
+    context.set_default_timeout(WAIT_MS)
+    found = context.new_page()
+    watched.watch(found)
+    yield found
+    context.close()
+
+
+def docendo(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "docendo", *arguments], check=True, capture_output=True, text=True, cwd=cwd
+    )
+
+
+@dataclass
+class Served:
+    """A viewer's server on a store."""
+
+    url: str
+    store: str
+    process: subprocess.Popen[str]
+
+    def at(self, place: str) -> str:
+        return f"{self.url}#{place}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def serve(store: str) -> Served:
+    """Starts `docendo view` on a free port and waits until it says where it listens."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "docendo", "view", "--store", store, "--port", "0", "--no-open"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    said = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        said += line
+        if match := re.search(r"http://127\.0\.0\.1:\d+/", line):
+            return Served(match[0], store, process)
+    raise AssertionError(f"the viewer did not start: {said}")
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two runs of the gallery: dialogues with beliefs, critics and leaks; and a grid of policies over budgets."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'runs.db'}"
+    grid = "{plan.teach.policy: [random, expected_utility], budget.interventions: [0%, 50%, 100%]}"
+    docendo("run", "when-to-step-in", "-r", "2", "-n", "4", "-q", "--set", f"matrix={grid}", "--store", url)
+    sources = "{plan.teach.moves.source: [random, self]}"
+    controls = "[no_teacher, answer_only]"
+    docendo("run", "tutoring-dialogue", "-r", "1", "-q", "--set", f"matrix={sources}", "--set",
+            f"controls={controls}", "--store", url)  # fmt: skip
+    return url
+
+
+@pytest.fixture(scope="session")
+def viewer(store: str) -> Iterator[Served]:
+    served = serve(store)
+    yield served
+    served.stop()
+
+
+@pytest.fixture(scope="session")
+def places(store: str) -> Places:
+    return find_places(store)

@@ -457,7 +457,7 @@ def test_a_server_that_goes_and_comes_back_is_waited_for() -> None:
             spec = OpenAIModel(model="tiny", base_url=first.url, retries=0)
             client = Client({"m": OpenAIBackend(spec)}, {"m": spec}, MemoryJournal(), base_delay=0.01)
             texts = [(await client.generate(ask())).text]
-            port = int(first.url.split(":")[2].split("/")[0])
+            port = first.port
         tried = asyncio.Event()
         client._listener = lambda notice: tried.set() if notice.what == "retry" else None
         later = [

@@ -162,7 +162,7 @@ class OpenAIBackend(Backend):
         if self.capabilities.seed:
             body["seed"] = request.seed % _SEEDS
         if request.logprobs:
-            # vLLM counts the token that was drawn among them: one more, so that the best are there in any case.
+            # vLLM counts the drawn token among them: one more, so that the best are there in any case.
             more = int(server.kind == "vllm" and how.temperature > 0 and request.logprobs < TOP_LOGPROBS)
             body |= {"logprobs": True, "top_logprobs": request.logprobs + more}
         return body | (self._form(request) if self.capabilities.schema else {})

@@ -87,6 +87,7 @@ def test_a_start_that_is_cancelled_leaves_no_process(folder):
         assert not process.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupt", "kill"])
 def test_the_engine_ends_with_the_process_that_uses_it(folder, how):
     import psutil

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from docendo.agents.port import GenerateReply
 from docendo.runtime.backends.base import BackendFault
 from tests.conformance.subjects import Subject, ask
+from tests.engine.living import living_models
 
 
 def test_closing_ends_what_is_in_flight_and_leaves_nothing(subject: Subject) -> None:
@@ -28,15 +28,6 @@ def test_closing_ends_what_is_in_flight_and_leaves_nothing(subject: Subject) -> 
             subject.generate(ask())
         assert not [t.name for t in threading.enumerate() if t.name.startswith(subject.name)]
         assert not living_models()
-
-
-def living_models() -> list[str]:
-    """Weights that are still in this process's memory."""
-    import torch
-
-    gc.collect()
-    kinds = (type(thing) for thing in gc.get_objects())  # Some objects warn when they are asked themselves.
-    return [k.__name__ for k in kinds if issubclass(k, torch.nn.Module) and "ForCausalLM" in k.__name__]
 
 
 def test_closing_twice_is_once(subject: Subject) -> None:

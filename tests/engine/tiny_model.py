@@ -58,6 +58,8 @@ class Tiny:
     spread: float = 0.25
     """Standard deviation of the weights: wide enough that no two tokens are nearly alike."""
     seed: int = 0
+    extra: tuple[tuple[str, Any], ...] = ()
+    """Further fields of the configuration."""
 
 
 MEDIUM = Tiny(vocabulary=4096, hidden=512, layers=8, heads=8, head=64, spread=0.05)
@@ -116,6 +118,7 @@ def _config(what: Tiny) -> Any:
         bos_token_id=3,
         eos_token_id=2,
         pad_token_id=0,
+        **dict(what.extra),
     )
 
 

@@ -75,14 +75,19 @@ def align_tokens(
         continuations: Their texts, for messages.
 
     Raises:
-        BackendFault: A continuation has no tokens of its own.
+        BackendFault: A continuation has no tokens of its own, or the prompt has none left before it.
     """
     shared = [_common(prompt, whole) for whole in wholes]
     for k, whole, continuation in zip(shared, wholes, continuations, strict=True):
         if len(whole) <= k:
             raise BackendFault(f"cannot score {continuation!r}: it has no tokens of its own", retry=False)
-    # One token of context at least: the first of all has no probability.
-    start = max(1, min(shared, default=len(prompt)))
+    start = min(shared, default=len(prompt))
+    if start == 0:
+        raise BackendFault(
+            "cannot score: nothing of the prompt stands before the answer, and a first token has no "
+            "probability",
+            retry=False,
+        )
     branches = (Branch(whole[start:], max(0, k - start)) for k, whole in zip(shared, wholes, strict=True))
     return Alignment(prompt[:start], tuple(branches))
 

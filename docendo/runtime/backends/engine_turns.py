@@ -87,7 +87,8 @@ class Turns:
                         while not self._busy():
                             await self._work.wait()
                 except TimeoutError:
-                    break
+                    if not self._busy():  # work may have come as the time ran out
+                        break
             chosen = max(
                 (n for n in self._waiting if self._waiting[n]), key=self._waiting.__getitem__, default=None
             )

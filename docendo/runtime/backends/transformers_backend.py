@@ -85,6 +85,7 @@ class TransformersBackend(Backend):
         self._engine = engines.acquire(self._weights, dtype=spec.dtype, device=spec.device, slots=spec.batch)
         ready: asyncio.Future[EngineFacts] = asyncio.wrap_future(self._engine.ready)
         self._facts = await asyncio.shield(ready)
+        await self._run(lambda done: engines.OpenJob(done=done))
 
     def _prepare(self) -> tuple[ModuleType, LocalPrompt]:
         try:

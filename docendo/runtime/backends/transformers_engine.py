@@ -18,10 +18,10 @@ import torch
 
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.transformers_cache import SlotCache
-from docendo.runtime.backends.transformers_lane import Job, Lane
+from docendo.runtime.backends.transformers_lane import Job, Lane, OpenJob
 from docendo.runtime.backends.weights import Adapter, Weights
 
-__all__ = ["Engine", "EngineFacts", "acquire"]
+__all__ = ["Engine", "EngineFacts", "OpenJob", "acquire"]
 
 _USABLE = 0.4
 """Part of the free memory for keys and values. Growing them takes twice their size for a moment."""

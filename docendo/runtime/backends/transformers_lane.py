@@ -20,7 +20,7 @@ import torch
 from docendo.runtime.backends.transformers_cache import PrefixStore, SlotCache
 from docendo.runtime.backends.transformers_sampling import Row, choose, log_probabilities
 
-__all__ = ["GenerateJob", "Lane", "ScoreJob"]
+__all__ = ["GenerateJob", "Lane", "OpenJob", "ScoreJob"]
 
 _CHUNK = 2048
 """Columns of a prompt that are computed at once."""
@@ -53,7 +53,15 @@ class ScoreJob:
     cancelled: bool = False
 
 
-Job = GenerateJob | ScoreJob
+@dataclass(eq=False, kw_only=True)
+class OpenJob:
+    """Nothing but having the lane ready, its adapter loaded."""
+
+    done: Callable[[OpenJob | BaseException], None]
+    cancelled: bool = False
+
+
+Job = GenerateJob | ScoreJob | OpenJob
 
 
 @dataclass(slots=True)
@@ -100,6 +108,9 @@ class Lane:
 
     def add(self, job: Job) -> None:
         """Take a job in."""
+        if isinstance(job, OpenJob):
+            job.done(job)
+            return
         if isinstance(job, ScoreJob):
             self._scoring.append(job)
             return
@@ -213,12 +224,12 @@ class Lane:
         """Copy keys and values of prompts into free slots."""
         if not rows:
             return
+        self._trim()
         free = [slot for slot, row in enumerate(self._active) if row is None]
         more = len(rows) - len(free)
         if more > 0:
             free += range(len(self._active), len(self._active) + more)
             self._active += [None] * more
-        self._trim()
         lengths = [len(row.prompt) for row in rows]
         self._cache.make_room(len(self._active), max(lengths))
         self._cache.put(free[: len(rows)], source, places, lengths)
@@ -262,7 +273,7 @@ class Lane:
         """Drop columns that no row reaches back to any more, once they are half of all."""
         width = max((row.length - 1 for row in self._active if row is not None), default=0)
         if width == 0:
-            self._cache = SlotCache()
+            self._cache, self._active = SlotCache(), []
         elif 2 * width < self._cache.width:
             self._cache = self._cache.select(range(self._cache.rows), width)
 

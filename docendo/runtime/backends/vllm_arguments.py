@@ -34,7 +34,8 @@ def engine_arguments(
         weights: Its files.
         place: What the plan gives it.
         here: The machine.
-        adapters: All adapters that calls to this engine may name.
+        adapters: All adapters that calls to this engine may name. On a CPU there is one place more, which
+            stays empty: in a mixed batch vLLM applies the last place to calls without an adapter.
     """
     arguments: dict[str, Any] = {
         "model": str(weights.folder),
@@ -61,7 +62,7 @@ def engine_arguments(
         rank = max(adapter.rank for adapter in adapters)
         arguments |= {
             "enable_lora": True,
-            "max_loras": len(adapters),
+            "max_loras": len(adapters) + (here.kind == "cpu"),
             "max_lora_rank": next((r for r in _RANKS if r >= rank), _RANKS[-1]),
         }
     return {**arguments, **spec.options}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from docendo.agents.port import Completion, GenerateReply, GenerateRequest, TokenLogprob
 from docendo.messages import Usage
@@ -13,14 +14,16 @@ from docendo.runtime.backends.vllm_faults import call_fault
 
 __all__ = ["generate_parameters", "listed_parameters", "prompt_parameters", "read_completions"]
 
-_SEEDS = 1 << 62
-"""vLLM adds a completion's number to the seed and keeps the sum in 64 bits with a sign."""
+_LEAST_TEMPERATURE = 0.01
+"""vLLM raises lower ones to this; greedy is nearer to them."""
 
 
 def generate_parameters(request: GenerateRequest, name: str) -> Any:
     """`vllm.SamplingParams` of a request.
 
     Text is made from tokens once, when the answer is finished, unless stop strings must be looked for.
+    Log-probabilities are raw, before temperature and `top_p`; under a grammar, however, vLLM tells them over
+    the tokens that the grammar allows.
 
     Args:
         request: What an agent asks.
@@ -32,6 +35,7 @@ def generate_parameters(request: GenerateRequest, name: str) -> Any:
     from vllm.sampling_params import StructuredOutputsParams
 
     how = request.sampling
+    temperature = how.temperature if how.temperature >= _LEAST_TEMPERATURE else 0.0
     grammar = None
     if request.choices:
         grammar = StructuredOutputsParams(choice=list(request.choices))
@@ -40,11 +44,11 @@ def generate_parameters(request: GenerateRequest, name: str) -> Any:
     return _parameters(
         name,
         # Greedy completions of one prompt are all the same; vLLM refuses to make several.
-        n=how.n if how.temperature > 0 else 1,
-        temperature=how.temperature,
+        n=how.n if temperature > 0 else 1,
+        temperature=temperature,
         top_p=how.top_p,
         max_tokens=how.max_tokens,
-        seed=request.seed % _SEEDS if how.temperature > 0 else None,
+        seed=_engine_seed(request.seed) if temperature > 0 else None,
         stop=list(how.stop) or None,
         detokenize=bool(how.stop),
         logprobs=request.logprobs or None,
@@ -67,6 +71,16 @@ def prompt_parameters(name: str) -> Any:
     return _parameters(
         name, temperature=0.0, max_tokens=1, detokenize=False, prompt_logprobs=0, ignore_eos=True
     )
+
+
+def _engine_seed(seed: int) -> int:
+    """A request's 63-bit seed as the engine wants it.
+
+    vLLM adds a completion's number and keeps the sum in 64 bits with a sign, so there must be room. On a CPU
+    torch draws by the lowest 32 bits alone, so all bits are mixed into these.
+    """
+    mixed = hashlib.blake2b(seed.to_bytes(8, "big"), digest_size=8).digest()
+    return int.from_bytes(mixed, "big") >> 2
 
 
 def _parameters(name: str, **values: Any) -> Any:
@@ -112,21 +126,24 @@ def _completion(
     request: GenerateRequest, one: Any, prompt: Sequence[int], prompts: LocalPrompt
 ) -> Completion:
     ids = list(one.token_ids)
-    return Completion(
-        text=one.text if request.sampling.stop else prompts.decode(ids, after=prompt),
-        finish="length" if one.finish_reason == "length" else "stop",
-        logprobs=_token_logprobs(ids, one.logprobs, request.logprobs, prompts) if request.logprobs else (),
-    )
+    stops = bool(request.sampling.stop)
+    text = one.text if stops else prompts.decode(ids, after=prompt)
+    told: tuple[TokenLogprob, ...] = ()
+    if request.logprobs:
+        if stops:  # the tokens behind the cut are none of the text's
+            ids = ids[: sum(len(prompts.decode(ids[:i], after=prompt)) < len(text) for i in range(len(ids)))]
+        told = _token_logprobs(ids, one.logprobs, request.logprobs, prompts)
+    finish: Literal["stop", "length"] = "length" if one.finish_reason == "length" else "stop"
+    return Completion(text=text, finish=finish, logprobs=told)
 
 
 def _token_logprobs(
     ids: Sequence[int], found: Sequence[Any], alternatives: int, prompts: LocalPrompt
 ) -> tuple[TokenLogprob, ...]:
     """Tokens with their alternatives, without special ones such as the end's, so that they spell the text."""
-    special = set(prompts.tokenizer.all_special_ids)
     told = []
-    for token, at in zip(ids, found, strict=True):
-        if token in special:
+    for token, at in zip(ids, found, strict=False):
+        if token in prompts.special:
             continue
         best = sorted(at.items(), key=lambda item: -item[1].logprob)[:alternatives]
         top = tuple((prompts.token_text(i), x.logprob) for i, x in best)

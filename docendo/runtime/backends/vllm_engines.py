@@ -81,11 +81,11 @@ class LogprobKinds:
             try:
                 await place[1]
             except asyncio.CancelledError:
-                if place in self._queue:
+                if not place[1].cancelled():
+                    self._leave()  # it had been let in
+                elif place in self._queue:
                     self._queue.remove(place)
                     self._admit()
-                else:
-                    self._leave()
                 raise
         else:
             self._kind, self._running = kind, self._running + 1

@@ -19,6 +19,7 @@ from typing import Any
 
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.engine_driver import EngineFacts
+from docendo.runtime.backends.local_prompt import IMPORTING
 
 __all__ = [
     "VERSIONS",
@@ -44,8 +45,6 @@ _QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
-_IMPORTING = threading.Lock()
-"""Two threads that import vLLM and transformers at once meet half-made modules."""
 _STARTING = threading.Lock()
 """Held while an engine is configured and started: the environment is one for the whole process."""
 
@@ -104,7 +103,7 @@ def import_vllm() -> Any:
             suggestion="`pip install 'docendo[vllm]'` for NVIDIA GPUs; docs/models.md says how on a CPU. Or "
             "use `backend: transformers`, which runs anywhere.",
         )
-    with _IMPORTING:
+    with IMPORTING:
         return _import()
 
 

@@ -50,7 +50,7 @@ PATIENT = 600.0
 OPTIONS = (
     "--enforce-eager", "--dtype", "float32", "--block-size", "32", "--max-model-len", str(CONTEXT),
     "--no-enable-chunked-prefill", "--max-num-batched-tokens", str(CONTEXT), "--enable-prompt-tokens-details",
-    "--structured-outputs-config.backend", "xgrammar",
+    "--structured-outputs-config.backend", "guidance",
     "--structured-outputs-config.disable_any_whitespace", "true",
 )  # fmt: skip
 

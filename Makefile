@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types contracts unit docs clean
+.PHONY: demo test lint types contracts unit docs gpu-check clean
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ unit: $(VENV)/.dev
 
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow
+
+gpu-check:  ## On a machine with a GPU, in an environment that has vLLM or transformers: PYTHON=... make gpu-check
+	$(PYTHON) benchmarks/gpu_check.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

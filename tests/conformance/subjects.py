@@ -35,6 +35,8 @@ DECLARED = {
     "server": {"scoring", "seed", "logprobs", "schema"},
     "transformers": {"scoring", "seed", "logprobs", "schema", "deterministic"},
     "vllm": {"scoring", "seed", "logprobs", "schema", "deterministic"},
+    # Started by tests/engine/test_vllm_server.py, which runs the suite on it.
+    "vLLM server": {"scoring", "seed", "logprobs", "schema"},
 }
 """What each declares. A backend cannot leave a test by forgetting what it can do."""
 

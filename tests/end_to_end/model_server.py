@@ -42,6 +42,7 @@ class ModelServer:
 
     reply: Callable[[Received], Any] = plain
     """Texts of the completions, or a behaviour of `tests.runtime.http_server`."""
+    port: int = 0
     url: str = ""
     server: Server = field(default_factory=Server)
     _left: float = float("inf")
@@ -81,16 +82,17 @@ class ModelServer:
 
     async def _serve(self, ready: threading.Event, done: asyncio.Event) -> None:
         self._open = asyncio.Event()
-        async with serve(self.behave) as self.server:
+        async with serve(self.behave, port=self.port) as self.server:
             self.url = self.server.url
+            self.port = self.server.port
             ready.set()
             await done.wait()
 
 
 @contextmanager
-def model_server(reply: Callable[[Received], Any] = plain) -> Iterator[ModelServer]:
-    """Serve until the block is left."""
-    state, ready = ModelServer(reply), threading.Event()
+def model_server(reply: Callable[[Received], Any] = plain, port: int = 0) -> Iterator[ModelServer]:
+    """Serve until the block is left, on a free port or on one that was left before."""
+    state, ready = ModelServer(reply, port), threading.Event()
     loop = state._loop = asyncio.new_event_loop()
     done = asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(state._serve(ready, done)))

@@ -243,6 +243,53 @@ def test_store_write_failure_stops_run(tmp_path: Path) -> None:
     assert doubled(tmp_path / "full.db") == []
 
 
+def test_a_server_that_goes_in_mid_run_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+    with model_server() as server:
+        scenario = write(tmp_path, served(server.url))
+        calm = docendo("run", scenario, "--store", f"sqlite:///{tmp_path / 'calm.db'}", "--json")
+        assert calm.code == 0, calm.out
+        server.allow(10)
+        process = start("run", scenario, "--store", f"sqlite:///{tmp_path / 'store.db'}", "--json")
+        server.wait_until_held()
+        port = server.port
+    with model_server(port=port):
+        code, out, err = finish(process)
+    assert code in {0, 2}, out + err
+    found = orjson.loads(out)["data"]
+    # The question that was being answered when the server went is that call's own failure: no retries here.
+    assert found["failed"] <= 1
+    again = ("run", scenario, "--store", f"sqlite:///{tmp_path / 'store.db'}", "--retry", "errors", "--json")
+    with model_server(port=port):
+        healed = docendo(*again)
+    assert healed.data == calm.data
+
+
+def test_a_server_that_does_not_come_back_stops_a_run_that_goes_on_later(tmp_path: Path) -> None:
+    with model_server() as server:
+        raw = served(server.url)
+        for model in raw["models"].values():
+            model |= {"patience": 0.5, "retries": 1}
+        scenario = write(tmp_path, raw)
+        arguments = ("run", scenario, "--store", f"sqlite:///{tmp_path / 'store.db'}", "--json")
+        calm = docendo("run", scenario, "--store", f"sqlite:///{tmp_path / 'calm.db'}", "--json")
+        server.allow(10)
+        process = start(*arguments)
+        server.wait_until_held()
+        asked, port = server.asked, server.port
+    code, out, err = finish(process)
+    assert code == 3, out + err
+    error = orjson.loads(out)["error"]
+    assert "cannot be reached" in error["message"]
+    assert error["suggestion"]
+    assert "Traceback" not in err
+    with model_server(port=port) as server:
+        resumed = docendo(*arguments)
+        assert resumed.code == 0, resumed.out
+        assert resumed.data == calm.data
+        assert server.asked < asked, "what was answered before is not asked again"
+    assert doubled(tmp_path / "store.db") == []
+
+
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     folder = Path("/proc") if os.geteuid() == 0 else tmp_path / "closed"
     if os.geteuid() != 0:

@@ -11,6 +11,8 @@ import pytest
 from docendo.agents.port import GenerateRequest
 from docendo.events import BeliefEvent, CallEvent, ErrorEvent, GradeEvent
 from docendo.runtime.backends.scripted import FunctionBackend
+from tests.end_to_end.model_server import model_server
+from tests.runtime.http_server import Received, answer, chat_body
 from tests.trust.lab import Ran, Raw, run, small, subtractions, texts
 
 DIAGNOSED: Raw = {
@@ -88,6 +90,30 @@ def test_garbage_twice_fails_one_episode_and_no_other(tmp_path: Path, garbage: s
     ]
     assert len(ran.events(BeliefEvent)) == 2, "nothing is made up"
     assert len(ran.events(GradeEvent)) == 3, "what was said before stays"
+
+
+def test_a_model_too_weak_for_its_form_fails_episodes_and_stalls_nothing(tmp_path: Path) -> None:
+    """A server whose grammar lets the model write blanks until its tokens are spent: asked with the schema,
+    repaired once, and then a failure by its name."""
+
+    def blanks(request: Received) -> Any:
+        form = request.body.get("response_format")
+        assert form, "the engine's own grammar is asked for"
+        assert "misconceptions" in form["json_schema"]["schema"]["properties"]
+        return answer(chat_body("{    \n   ", finish="length"))
+
+    with model_server(blanks) as server:
+        raw = small(
+            items=subtractions(tmp_path, 3),
+            budget={},
+            plan=[{"teach": {"items": "test", "graph": DIAGNOSED}}],
+        )
+        raw["models"]["doctor"] = {"backend": "openai", "model": "m", "base_url": server.url}
+        raw["agents"] = {"student": {"model": "novice"}, "diagnostician": {"model": "doctor"}}
+        ran = run(raw, tmp_path)
+        assert server.asked == 6, "each asked and repaired once"
+    assert {(e.outcome, e.failure) for e in ran.episodes()} == {("failed", "parse")}
+    assert len(ran.events(GradeEvent)) == 3
 
 
 @pytest.mark.parametrize("wrapped", [f"```json\n{GOOD}\n```", f"Here it is: {GOOD} I hope it helps."])

@@ -38,6 +38,7 @@ class Server:
     pages: dict[str, Behaviour | Any] = field(default_factory=dict)
     """Path -> how it is answered, or the JSON that it shows."""
     connections: set[asyncio.Task[None]] = field(default_factory=set)
+    port: int = 0
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -69,7 +70,8 @@ async def serve(
 ) -> AsyncIterator[Server]:
     state = Server(behaviours=behaviours, pages=pages or {})
     server = await asyncio.start_server(state.handle, "127.0.0.1", port)
-    state.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    state.port = server.sockets[0].getsockname()[1]
+    state.url = f"http://127.0.0.1:{state.port}/v1"
     try:
         yield state
     finally:

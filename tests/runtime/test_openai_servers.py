@@ -156,6 +156,44 @@ def test_a_server_that_is_loading_is_waited_for() -> None:
     assert "Loading model" in fault.message
 
 
+def test_a_server_behind_a_proxy_shows_less_and_is_asked_for_less() -> None:
+    toy = Toy()
+    pages = {"/v1/models": toy.vllm("tiny")["/v1/models"]}
+    _, _, backend = at(toy.vllm_model(), pages)
+    about = backend.about()
+    assert (about["kind"], about["version"], about["tokenizer"], about["scoring"]) == (
+        "vllm", "", False, "first token",
+    )  # fmt: skip
+    pages = toy.vllm("tiny")
+    del pages["/detokenize"]
+    reply, _, _ = at(toy.vllm_model(), pages, lambda b: b.score(weigh("yes", "no", prompt=TOLD)))
+    text = "<s><y>Be kind.</><u>Is it right?</><a>"
+    assert [s.total for s in reply.scores] == pytest.approx([toy.total(text, c) for c in ("yes", "no")])
+
+
+@pytest.mark.parametrize("trouble", [silence(), status(429, "slow down")])
+def test_trouble_while_it_is_asked_is_not_taken_for_an_answer(trouble: Behaviour) -> None:
+    """Otherwise a run would score in another way because of a moment."""
+    toy = Toy()
+    pages = {**toy.vllm("tiny"), "/tokenize": trouble}
+    assert refused(toy.vllm_model(), pages, timeout=0.2, patience=0.1).fatal
+
+
+def test_a_template_that_refuses_with_500_is_a_refusal() -> None:
+    toy = Toy(system="refuses")
+    pages = toy.llama_cpp()
+
+    async def apply(request: Any, writer: Any) -> None:
+        try:
+            reply = answer({"prompt": toy.render(request.body)})
+        except ValueError as error:
+            reply = status(500, str(error))
+        await reply(request, writer)
+
+    _, _, backend = at(say("4"), {**pages, "/apply-template": apply})
+    assert backend.about()["system"] is False
+
+
 def test_a_wrong_key_is_told_at_start() -> None:
     fault = refused(say("4"), {"/v1/models": status(401, "who?")})
     assert fault.fatal
@@ -457,7 +495,7 @@ def test_a_server_that_goes_and_comes_back_is_waited_for() -> None:
             spec = OpenAIModel(model="tiny", base_url=first.url, retries=0)
             client = Client({"m": OpenAIBackend(spec)}, {"m": spec}, MemoryJournal(), base_delay=0.01)
             texts = [(await client.generate(ask())).text]
-            port = int(first.url.split(":")[2].split("/")[0])
+            port = first.port
         tried = asyncio.Event()
         client._listener = lambda notice: tried.set() if notice.what == "retry" else None
         later = [

@@ -27,9 +27,10 @@ from docendo.errors import UsageError
 from docendo.messages import Usage
 from docendo.runtime.backends.base import Backend, Capabilities
 from docendo.runtime.backends.openai_link import Link
-from docendo.runtime.backends.openai_scoring import Scorer
+from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
 from docendo.runtime.backends.openai_server import Server, when_ready
 from docendo.runtime.backends.openai_wire import (
+    Alternative,
     Chat,
     ChatChoice,
     chat_messages,
@@ -121,13 +122,15 @@ class OpenAIBackend(Backend):
         self._require_whole(request, chat.tokens)
         choices = sorted(chat.choices, key=lambda choice: choice.index)
         completions = tuple(self._completion(choice, request) for choice in choices)
-        if len(completions) < request.sampling.n:
+        wanted = _draws(request)
+        if len(completions) < wanted:
             raise self._link.fault(
-                f"answered with {len(completions)} of {request.sampling.n} completions",
+                f"answered with {len(completions)} of {wanted} completions",
                 retry=not completions,
                 suggestion="Not every server obeys `n`: ask for one sample, or use vLLM or SGLang.",
             )
-        return GenerateReply(completions=completions[: request.sampling.n], usage=chat.tokens)
+        each = request.sampling.n // wanted
+        return GenerateReply(completions=completions[:wanted] * each, usage=chat.tokens)
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
         """Score continuations in the best way that the server offers.
@@ -152,14 +155,16 @@ class OpenAIBackend(Backend):
             "temperature": how.temperature,
             "top_p": how.top_p,
             "max_tokens": how.max_tokens,
-            "n": how.n,
+            "n": _draws(request),
         }
         if how.stop:
             body["stop"] = list(how.stop)
         if self.capabilities.seed:
             body["seed"] = request.seed % _SEEDS
         if request.logprobs:
-            body |= {"logprobs": True, "top_logprobs": request.logprobs}
+            # vLLM counts the drawn token among them: one more, so that the best are there in any case.
+            more = int(server.kind == "vllm" and how.temperature > 0 and request.logprobs < TOP_LOGPROBS)
+            body |= {"logprobs": True, "top_logprobs": request.logprobs + more}
         return body | (self._form(request) if self.capabilities.schema else {})
 
     def _form(self, request: GenerateRequest) -> dict[str, Any]:
@@ -232,10 +237,20 @@ class OpenAIBackend(Backend):
             text=chosen(text, request.choices),
             finish="length" if choice.finish_reason == "length" else "stop",
             logprobs=tuple(
-                TokenLogprob(t.token, t.logprob, tuple((a.token, a.logprob) for a in t.top_logprobs))
+                TokenLogprob(t.token, t.logprob, _best(t.top_logprobs, request.logprobs))
                 for t in tokens or ()
             ),
         )
+
+
+def _draws(request: GenerateRequest) -> int:
+    """Completions to ask for. Greedy ones are all the same, and vLLM refuses to write them more than once."""
+    return request.sampling.n if request.sampling.temperature > 0 else 1
+
+
+def _best(alternatives: tuple[Alternative, ...], n: int) -> tuple[tuple[str, float], ...]:
+    best = sorted(alternatives, key=lambda a: -a.logprob)[:n]
+    return tuple((a.token, a.logprob) for a in best)
 
 
 def _bytes(request: GenerateRequest) -> int:

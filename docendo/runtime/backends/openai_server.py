@@ -145,15 +145,15 @@ async def _vllm(link: Link, spec: OpenAIModel, server: Server) -> Server:
     try:
         plain = await _messages(link, spec, ["user"])
     except BackendFault as fault:
+        _pass_on(fault)
         if not await _tokenizes(link, spec):
             return server
         # It has a tokenizer, so what it refused is the template: a base model has none.
         return replace(server, tokenizer=True, template=False) if "template" in fault.message else server
-    shown = await link.post(f"{link.root}/detokenize", {"model": spec.model, "tokens": plain.tokens}, Text)
     return replace(
         server,
         tokenizer=True,
-        tail=shown.prompt.rpartition(MARK)[2] if MARK in shown.prompt else "",
+        tail=await _tail(link, spec, plain),
         system=await _longer(link, spec, ["system", "user"], plain),
         alternate=not await _longer(link, spec, ["user", "user"], plain),
     )
@@ -164,18 +164,30 @@ async def _messages(link: Link, spec: OpenAIModel, roles: list[str]) -> Ids:
     return await link.post(f"{link.root}/tokenize", {"model": spec.model, "messages": messages}, Ids)
 
 
+async def _tail(link: Link, spec: OpenAIModel, plain: Ids) -> str:
+    try:
+        body = {"model": spec.model, "tokens": plain.tokens}
+        shown = (await link.post(f"{link.root}/detokenize", body, Text)).prompt
+    except BackendFault as fault:
+        _pass_on(fault)
+        return ""
+    return shown.rpartition(MARK)[2] if MARK in shown else ""
+
+
 async def _longer(link: Link, spec: OpenAIModel, roles: list[str], plain: Ids) -> bool:
     """Whether the template takes these roles, and shows more for them than for a user alone."""
     try:
         return len((await _messages(link, spec, roles)).tokens) > len(plain.tokens)
-    except BackendFault:
+    except BackendFault as fault:
+        _pass_on(fault)
         return False
 
 
 async def _tokenizes(link: Link, spec: OpenAIModel) -> bool:
     try:
         await link.post(f"{link.root}/tokenize", {"model": spec.model, "prompt": MARK}, Ids)
-    except BackendFault:
+    except BackendFault as fault:
+        _pass_on(fault)
         return False
     return True
 
@@ -199,7 +211,8 @@ async def _llama_cpp(link: Link, spec: OpenAIModel, server: Server) -> Server:
     try:
         await link.post(f"{link.root}/tokenize", {"content": MARK}, Ids)
         plain = await _applied(link, ["user"])
-    except BackendFault:
+    except BackendFault as fault:
+        _pass_on(fault)
         return server
     return replace(
         server,
@@ -218,7 +231,8 @@ async def _applied(link: Link, roles: list[str]) -> str:
 async def _applied_or_nothing(link: Link, roles: list[str]) -> str:
     try:
         return await _applied(link, roles)
-    except BackendFault:
+    except BackendFault as fault:
+        _pass_on(fault)
         return ""
 
 
@@ -294,8 +308,11 @@ async def _echoes(link: Link, spec: OpenAIModel, prompt: str | list[int]) -> boo
 
 
 def _pass_on(fault: BackendFault) -> None:
-    """Raise what says nothing about the server's abilities."""
-    if fault.retry:
+    """Raise what says nothing about the server's abilities: it is busy, slow or gone.
+
+    Other trouble is a no: llama.cpp answers 500 where a template refuses.
+    """
+    if fault.retry and (fault.busy or fault.fatal or fault.kind == "timeout"):
         raise fault
 
 

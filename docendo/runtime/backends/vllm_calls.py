@@ -14,6 +14,9 @@ from docendo.runtime.backends.vllm_faults import call_fault
 
 __all__ = ["generate_parameters", "listed_parameters", "prompt_parameters", "read_completions"]
 
+_LEAST_TEMPERATURE = 0.01
+"""vLLM raises lower ones to this; greedy is nearer to them."""
+
 
 def generate_parameters(request: GenerateRequest, name: str) -> Any:
     """`vllm.SamplingParams` of a request.
@@ -32,6 +35,7 @@ def generate_parameters(request: GenerateRequest, name: str) -> Any:
     from vllm.sampling_params import StructuredOutputsParams
 
     how = request.sampling
+    temperature = how.temperature if how.temperature >= _LEAST_TEMPERATURE else 0.0
     grammar = None
     if request.choices:
         grammar = StructuredOutputsParams(choice=list(request.choices))
@@ -40,11 +44,11 @@ def generate_parameters(request: GenerateRequest, name: str) -> Any:
     return _parameters(
         name,
         # Greedy completions of one prompt are all the same; vLLM refuses to make several.
-        n=how.n if how.temperature > 0 else 1,
-        temperature=how.temperature,
+        n=how.n if temperature > 0 else 1,
+        temperature=temperature,
         top_p=how.top_p,
         max_tokens=how.max_tokens,
-        seed=_engine_seed(request.seed) if how.temperature > 0 else None,
+        seed=_engine_seed(request.seed) if temperature > 0 else None,
         stop=list(how.stop) or None,
         detokenize=bool(how.stop),
         logprobs=request.logprobs or None,

@@ -32,6 +32,7 @@ from docendo.runtime.backends.engine_driver import (
     EngineStats,
     Meter,
 )
+from docendo.runtime.backends.engine_guard import Guard
 from docendo.runtime.backends.vllm_start import configure, engine_environment, engine_facts, hush, is_quiet
 
 __all__ = ["ProcessEngine", "root_cause"]
@@ -41,6 +42,9 @@ _EXCEPTION = re.compile(
     r"^(?:\(\S+ pid=\d+\) ERROR [^\]]*\] )?((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning): .+)$",
     re.M,
 )
+_CLOSED = "it was closed"
+_GLANCE = 0.2
+"""Seconds between two looks at a start."""
 _PATIENCE = 5.0
 """Seconds that an engine's processes get to end by themselves."""
 
@@ -64,9 +68,11 @@ class ProcessEngine:
         self._process: BaseProcess | None = None
         self._family: list[Any] = []
         """The engine's process and its workers, as `psutil` knows them."""
+        self._calls: set[asyncio.Task[Any]] = set()
         self._unwanted = False
         self._meter = Meter()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._guard: Guard | None = None
 
     async def start(self) -> EngineFacts:
         """Start the process and wait until it has loaded the weights.
@@ -75,17 +81,24 @@ class ProcessEngine:
             EngineDied: It does not start.
         """
         self._folder = tempfile.TemporaryDirectory(prefix="docendo-vllm-")
+        self._guard = Guard()
         self._starting = asyncio.get_running_loop().run_in_executor(None, self._make)
-        # Shielded: `close` ends a start that is under way and must find what it made.
-        return await asyncio.shield(self._starting)
+        # Waited for, not awaited: it cannot stop half way, and `close` must find what it made.
+        while not self._starting.done():
+            await asyncio.wait({self._starting}, timeout=_GLANCE)
+            for process in self._children():
+                if process.pid is not None:
+                    self._guard.hold(process.pid)
+        return self._starting.result()
 
     def _make(self) -> EngineFacts:
         import psutil
 
+        config = engine = None
         try:
             with engine_environment(self._environment), self._complaints_to_file():
                 if self._unwanted:
-                    raise EngineDied("it was closed")
+                    raise EngineDied(_CLOSED)
                 config = configure(self._arguments, asynchronous=True)
                 from vllm.v1.engine.async_llm import AsyncLLM
                 from vllm.v1.executor import Executor
@@ -99,7 +112,10 @@ class ProcessEngine:
         except (DocendoError, EngineDied):
             raise
         except (Exception, SystemExit) as error:
-            raise EngineDied(self._cause() or f"{type(error).__name__}: {error}") from error
+            why = self._cause() or f"{type(error).__name__}: {error}"
+        if engine is None:
+            # Outside of the handler: vLLM's half of an engine must not live on in a traceback.
+            raise EngineDied(why)
         hush()
         engine.logger_manager = self._meter
         self._engine = engine
@@ -113,7 +129,19 @@ class ProcessEngine:
             EngineRefusal: The engine does not take this call.
         """
         if self._engine is None:
-            raise EngineDied("it was not started")
+            raise EngineDied(_CLOSED if self._unwanted else "it was not started")
+        work = asyncio.create_task(self._generate(call))
+        self._calls.add(work)
+        work.add_done_callback(self._calls.discard)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._unwanted and task is not None and not task.cancelling():
+                raise EngineDied(_CLOSED) from None  # `close` has cancelled the work, nobody the caller
+            raise
+
+    async def _generate(self, call: EngineCall) -> Any:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         prompt = {"type": "token", "prompt_token_ids": list(call.prompt)}
@@ -156,11 +184,16 @@ class ProcessEngine:
         while starting is not None and not starting.done():
             for process in self._children():
                 process.kill()
-            await asyncio.wait({starting}, timeout=0.2)
+            await asyncio.wait({starting}, timeout=_GLANCE)
         if starting is not None and not starting.cancelled():
             starting.exception()  # read, so that nobody is told of it again
         engine, self._engine = self._engine, None
         if engine is not None:
+            # vLLM stops listening and lets those wait who wait.
+            calls = list(self._calls)
+            for work in calls:
+                work.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
             engine.shutdown()
             await asyncio.to_thread(self._reap)
         with warnings.catch_warnings():
@@ -168,6 +201,9 @@ class ProcessEngine:
             self._starting = starting = None
             del engine
             gc.collect()
+        if self._guard is not None:
+            await asyncio.to_thread(self._guard.close)
+            self._guard = None
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None

@@ -123,6 +123,7 @@ def test_a_self_test_counts_what_is_answered_differently(tmp_path: Path) -> None
     assert "greedy 4 of 20" in docendo("report", "--store", url).out
     listed = docendo("ls", "--store", url, "--json").data
     assert len(listed[0]["engines"]) == 2
+    assert "greedy 4 of 20" in docendo("show", "latest/as written/0", "--store", url).err
     assert docendo("replay", "--store", url).code == 0  # the self-test is in no journal
 
 

@@ -40,7 +40,7 @@ def test_a_probe_of_all_items_is_the_run_itself(tmp_path: Path) -> None:
     scenario, url = write(tmp_path, raw), f"sqlite:///{tmp_path / 's.db'}"
     said = docendo("run", scenario, "--dry-run", "--probe", 100, "--store", url, "--json")
     (plan,) = said.data
-    asked = docendo("run", scenario, "--store", url, "--processes", 1, "--json").data["models"]
+    asked = docendo("run", scenario, "--store", url, "--processes", 1, "--json").data["asked"]
     for name, estimate in plan["estimate"]["models"].items():
         for key, figure in (("sent", "calls"), ("prompt_tokens",) * 2, ("completion_tokens",) * 2):
             assert estimate[figure] == {
@@ -55,7 +55,7 @@ def test_few_items_scale_to_what_a_run_costs(tmp_path: Path) -> None:
     scenario, url = write(tmp_path, raw), f"sqlite:///{tmp_path / 's.db'}"
     said = docendo("run", scenario, "--dry-run", "--probe", 6, "--store", url, "--json")
     (plan,) = said.data
-    asked = docendo("run", scenario, "--store", url, "--processes", 1, "--json").data["models"]
+    asked = docendo("run", scenario, "--store", url, "--processes", 1, "--json").data["asked"]
     for name, estimate in plan["estimate"]["models"].items():
         calls = estimate["calls"]
         assert calls["low"] <= calls["mean"] <= calls["high"]
@@ -164,7 +164,7 @@ def test_a_prefix_cache_is_counted_per_model_and_lesson(tmp_path: Path) -> None:
         raw = served(server.url, items=subtractions(tmp_path, 3, train=4), replicates=2)
         scenario = write(tmp_path, raw)
         said = docendo("run", scenario, "--store", url, "--json")
-    models = said.data["models"]
+    models = said.data["asked"]
     assert models["novice"]["sent"] > 0
     for counts in models.values():
         assert counts["cached_tokens"] == 7 * counts["sent"]
@@ -175,7 +175,7 @@ def test_a_prefix_cache_is_counted_per_model_and_lesson(tmp_path: Path) -> None:
     for kind in ("prompt_tokens", "completion_tokens", "cached_tokens"):
         assert sum(getattr(r.usage, kind) for r in lessons) == sum(m[kind] for m in models.values())
     again = docendo("run", scenario, "--store", url, "--json")
-    assert again.data["models"] == {}
+    assert again.data["asked"] == {}
 
 
 def test_the_share_of_known_tokens_is_said_at_the_end(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ The word after the three backticks says what a block is, further words say how i
 - `console`: commands after `$ `, run in the page's folder in page order, with what they print. In the
   output a line `...` stands for any lines and `...` inside a line for any text. `head=N` and `tail=N` keep
   the first and the last N lines when the block is written anew, `slow` leaves it to `--slow`.
-- `yaml`: a whole scenario, which must be sound; `gallery=NAME` says that it is that file, `graph=NAME` that
-  library graph. `yaml fragment` is put on top of a scenario with `extends` (`base=NAME`: which). `yaml wrong`
-  must be refused.
+- `yaml`: a whole scenario, which must be sound; `gallery=NAME` says that it is that file, without the models
+  in comments at its end, `graph=NAME` that library graph. `yaml fragment` is put on top of a scenario with
+  `extends` (`base=NAME`: which). `yaml wrong` must be refused.
 - `python`: runs. `sh`: does not; its docendo commands, options and make targets must exist.
 - `mermaid graph=NAME`: the drawing of a library graph. `tree`: paths that must exist.
 - `file=NAME` with any language writes the block into the page's folder first.
@@ -54,6 +54,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 _FENCE = re.compile(r"^(\s*)```(.*)$")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\+00:00| UTC)?")
+
+
+MODELS = "\n# On language models:"
+"""Where the comments begin with which a gallery file ends."""
 
 
 def pages() -> list[Path]:
@@ -216,7 +220,8 @@ class Workshop:
 
     def _yaml(self, block: Block) -> None:
         if name := block.options.get("gallery"):
-            self._same(block, gallery_path(name).read_text(encoding="utf-8"))
+            text = gallery_path(name).read_text(encoding="utf-8")
+            self._same(block, text.partition(MODELS)[0])
         elif name := block.options.get("graph"):
             self._same(block, (ROOT / "docendo/graphs/library" / f"{name}.yaml").read_text(encoding="utf-8"))
         else:

@@ -210,7 +210,7 @@ def _conclude(
         "episodes": episodes,
         "failed": failed,
         "digest": store.run_digest(run_id),
-        "models": models,
+        "asked": models,
     }
     return (FAILURES if too_many else 0), summary
 

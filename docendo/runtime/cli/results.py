@@ -181,6 +181,7 @@ def _is_recorded(name: str) -> bool:
 
 def _recorded(name: str, url: str, output: Output) -> None:
     """A lesson's episodes, or what was said, decided, spent and judged in one of them."""
+    from docendo.runtime.engines import engine_lines
     from docendo.runtime.report.compare import condition_called
     from docendo.runtime.store import open_store
 
@@ -192,6 +193,8 @@ def _recorded(name: str, url: str, output: Output) -> None:
     with open_store(url, create=False, readonly=True) as opened:
         record = opened.run(run)
         condition = condition_called(opened, record, condition).id
+        for line in engine_lines(opened.engines(record.id)):
+            output.note(f"engine of {line}", "dim")
         episodes = list(opened.episodes(record.id, condition, int(replicate)))
         if not rest:
             return _lesson(episodes, output)

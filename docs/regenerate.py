@@ -11,7 +11,8 @@ The word after the three backticks says what a block is, further words say how i
   the first and the last N lines when the block is written anew, `slow` leaves it to `--slow`.
 - `yaml`: a whole scenario, which must be sound; `gallery=NAME` says that it is that file, without the models
   in comments at its end, `graph=NAME` that library graph. `yaml fragment` is put on top of a scenario with
-  `extends` (`base=NAME`: which). `yaml wrong` must be refused.
+  `extends` (`base=NAME`: which). `yaml wrong` must be refused. `yaml away`: the weights of its models need
+  not be here.
 - `python`: runs. `sh`: does not; its docendo commands, options and make targets must exist.
 - `mermaid graph=NAME`: the drawing of a library graph. `tree`: paths that must exist.
 - `file=NAME` with any language writes the block into the page's folder first.
@@ -33,17 +34,19 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import typer
 
 from docendo.errors import DocendoError
 from docendo.graphs.library import load_library
 from docendo.graphs.mermaid import to_mermaid
+from docendo.runtime.backends.base import Backend, Capabilities
+from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.cli.app import app, main
 from docendo.runtime.identity import identify
 from docendo.runtime.study import prepare
@@ -64,6 +67,14 @@ def pages() -> list[Path]:
     """Every page, the tutorial first; those of the gallery are pages of results and have no folder."""
     rest = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return [TUTORIAL, *(page for page in rest if page != TUTORIAL)]
+
+
+def _weightless(name: str, spec: Any, **rest: Any) -> Backend:
+    """A backend that has no need of weights in place of one that loads them."""
+    if spec.backend in {"transformers", "vllm"}:
+        able = Capabilities(scoring=True, seed=True, logprobs=True, schema=True, deterministic=True)
+        return Mock(spec=Backend, capabilities=able)
+    return build_backend(name, spec, **rest)
 
 
 @dataclass
@@ -233,7 +244,7 @@ class Workshop:
             self._wrong(block, "this is not the file that it stands for; run `python docs/regenerate.py`")
 
     def _sound(self, block: Block) -> None:
-        text = block.text
+        text, away = block.text, "away" in block.words
         if "fragment" in block.words:
             text = f"extends: {block.options.get('base', 'when-to-step-in')}\n{text}"
         if "file" not in block.options:
@@ -243,7 +254,8 @@ class Workshop:
         if plugin_in(self.folder):
             return  # the names in it exist only for the commands of the page
         try:
-            prepare(load_scenario(file))
+            with patch("docendo.runtime.study.build_backend", _weightless) if away else nullcontext():
+                prepare(load_scenario(file))
         except DocendoError as error:
             problems = [str(p) for p in getattr(error, "problems", [f"{error.where} {error.message}"])]
             if "wrong" not in block.words:

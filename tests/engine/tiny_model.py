@@ -151,7 +151,7 @@ def _make_tokenizer(folder: Path, what: Tiny) -> None:
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_texts(what.cut), trainer)
+    tokenizer.train_from_iterator(_texts(what), trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -160,10 +160,14 @@ def _make_tokenizer(folder: Path, what: Tiny) -> None:
     fast.save_pretrained(folder)
 
 
-def _texts(cut: Cut) -> list[str]:
+def _texts(what: Tiny) -> list[str]:
+    """The package's own items, which hardly ever change; for a large vocabulary its code too."""
     home = Path(docendo.__file__).parent
-    texts = [file.read_text("utf-8") for file in sorted(home.rglob("*.py"))]
-    if cut == "spellings":
+    files = sorted((home / "scenarios" / "data").iterdir())
+    if what.vocabulary > 1024:
+        files += sorted(home.rglob("*.py"))
+    texts = [file.read_text("utf-8") for file in files]
+    if what.cut == "spellings":
         words = ["yes", "Yes", "YES", "no", "No", "NO"]
-        texts += [f"{before}{word}\n" for word in words for before in ("", "is ", "(")] * 2000
+        texts += [f"{before}{word}\n" for word in words for before in ("", "is ", "(")] * 500
     return texts

@@ -153,15 +153,15 @@ class _Node:
 class PrefixStore:
     """Keys and values of prompts' beginnings, in blocks that prompts share, the least used dropped first."""
 
-    def __init__(self, tokens: int) -> None:
-        """Make a store.
-
-        Args:
-            tokens: Most tokens to keep.
-        """
-        self._most = tokens // BLOCK
+    def __init__(self) -> None:
+        """Make a store that keeps nothing before it is given a limit."""
+        self._most = 0
         self._nodes: OrderedDict[tuple[int, tuple[int, ...]], _Node] = OrderedDict()
         self._next = 1
+
+    def limit(self, tokens: int) -> None:
+        """Keep at most so many tokens."""
+        self._most = tokens // BLOCK
 
     def match(self, ids: Sequence[int]) -> tuple[int, tuple[int, tuple[int, ...]] | None]:
         """How much of a prompt is here.

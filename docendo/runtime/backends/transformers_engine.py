@@ -7,11 +7,12 @@ of its own, and the thread steps them in turn. The last backend that leaves free
 from __future__ import annotations
 
 import gc
-import os
+import re
 import threading
 import warnings
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -109,7 +110,7 @@ class Engine:
     @property
     def steps(self) -> int:
         """Forward passes that drew tokens for a batch, so far."""
-        return sum(lane.steps for lane in self._lanes.values())
+        return sum(lane.steps for lane in list(self._lanes.values()))
 
     def release(self) -> None:
         """One user less. The last one waits until the memory is free; do not call it in the event loop."""
@@ -117,7 +118,7 @@ class Engine:
             self.users -= 1
             if self.users:
                 return
-            _engines.pop(self._key, None)
+            self._withdraw()
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -148,14 +149,22 @@ class Engine:
                     return
                 arrived, self._inbox = self._inbox, []
             for adapter, job in arrived:
-                try:
-                    self._lane(adapter).add(job)
-                except BackendFault as fault:
-                    job.done(fault)
+                self._take(adapter, job)
             for name, lane in self._lanes.items():
                 if lane.busy:
                     self._turn_to(name)
                     self._step(lane)
+
+    def _take(self, adapter: Adapter | None, job: Job) -> None:
+        if not isinstance(job, OpenJob):
+            self._lanes[adapter.digest if adapter else None].add(job)
+            return
+        try:
+            self._open(adapter)
+        except BackendFault as fault:
+            job.done(fault)
+        else:
+            job.done(job)
 
     def _step(self, lane: Lane) -> None:
         try:
@@ -172,7 +181,9 @@ class Engine:
         _collect()
 
     def _stop(self, fault: BackendFault) -> None:
-        """Nothing is answered any more: everybody who waits is told why."""
+        """Nothing is answered any more: everybody who waits is told why, and who comes later starts anew."""
+        with _lock:
+            self._withdraw()
         with self._wake:
             self._dead = fault
             left, self._inbox = self._inbox, []
@@ -182,6 +193,10 @@ class Engine:
             job.done(fault)
         for lane in self._lanes.values():
             lane.fail(fault)
+
+    def _withdraw(self) -> None:
+        if _engines.get(self._key) is self:
+            del _engines[self._key]
 
     def _free(self) -> None:
         self._lanes.clear()
@@ -239,12 +254,8 @@ class Engine:
 
     def _capacity(self, cost: int) -> int:
         """Tokens whose keys and values fit beside the weights."""
-        if self._device.startswith("cuda"):
-            free = torch.cuda.mem_get_info(self._device)[0]
-        elif "SC_AVPHYS_PAGES" in os.sysconf_names:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        else:
-            free = 4 << 30
+        on_gpu = self._device.startswith("cuda")
+        free = torch.cuda.mem_get_info(self._device)[0] if on_gpu else _free_memory()
         return max(int(free * _USABLE) // cost, 1)
 
     def _ends(self) -> frozenset[int]:
@@ -256,19 +267,16 @@ class Engine:
 
     # --- adapters ---------------------------------------------------------------------------------------
 
-    def _lane(self, adapter: Adapter | None) -> Lane:
+    def _open(self, adapter: Adapter | None) -> None:
+        """Have a lane for this adapter. All lanes share the memory in equal parts."""
         name = adapter.digest if adapter else None
         if name not in self._lanes:
             if adapter is not None:
                 self._adapt(adapter)
-            self._lanes[name] = Lane(
-                self._model,
-                self._device,
-                slots=self.slots,
-                tokens=self._fits,
-                prefix_tokens=self._kept,
-            )
-        return self._lanes[name]
+            self._lanes[name] = Lane(self._model, self._device)
+        lanes = len(self._lanes)
+        for lane in self._lanes.values():
+            lane.limit(slots=self.slots, tokens=self._fits // lanes, prefix_tokens=self._kept // lanes)
 
     def _adapt(self, adapter: Adapter) -> None:
         """Load an adapter beside those that are there."""
@@ -318,6 +326,13 @@ def _out_of_memory(error: BaseException) -> bool:
 def _first(error: BaseException) -> str:
     """The first lines of a library's message."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _free_memory() -> int:
+    """Bytes of main memory that a program may still take, those of the file cache included."""
+    facts = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s*(\d+) kB", facts.read_text("ascii")) if facts.exists() else None
+    return int(found[1]) * 1024 if found else 4 << 30
 
 
 def _collect() -> None:

@@ -77,21 +77,18 @@ class _Prefilled:
 class Lane:
     """The batch of one model, with or without an adapter."""
 
-    def __init__(self, model: Any, device: Any, *, slots: int, tokens: int, prefix_tokens: int) -> None:
+    def __init__(self, model: Any, device: Any) -> None:
         """Make an empty batch.
 
         Args:
             model: A causal language model of transformers.
             device: Where its inputs go.
-            slots: Most rows.
-            tokens: Most columns times rows of the batch's keys and values.
-            prefix_tokens: Most tokens of the prefix store.
         """
         self._model = model
         self._device = device
-        self.slots = slots
-        self._tokens = tokens
-        self._store = PrefixStore(prefix_tokens)
+        self.slots = 1
+        self._tokens = 0
+        self._store = PrefixStore()
         self._cache = SlotCache()
         self._active: list[Row | None] = []
         """The row in every slot of the cache."""
@@ -106,11 +103,20 @@ class Lane:
         """Whether a step has anything to do."""
         return bool(self._waiting or self._scoring or any(self._active))
 
-    def add(self, job: Job) -> None:
+    def limit(self, *, slots: int, tokens: int, prefix_tokens: int) -> None:
+        """Say what the batch may take.
+
+        Args:
+            slots: Most rows.
+            tokens: Most columns times rows of the batch's keys and values.
+            prefix_tokens: Most tokens of the prefix store.
+        """
+        self.slots = slots
+        self._tokens = tokens
+        self._store.limit(prefix_tokens)
+
+    def add(self, job: GenerateJob | ScoreJob) -> None:
         """Take a job in."""
-        if isinstance(job, OpenJob):
-            job.done(job)
-            return
         if isinstance(job, ScoreJob):
             self._scoring.append(job)
             return
@@ -130,7 +136,7 @@ class Lane:
 
     def fail(self, error: BaseException) -> None:
         """End every job with this error, and forget everything."""
-        jobs: set[Job] = {*self._jobs.values(), *self._scoring}
+        jobs: set[GenerateJob | ScoreJob] = {*self._jobs.values(), *self._scoring}
         self.forget()
         self._jobs.clear()
         self._waiting.clear()
@@ -278,7 +284,7 @@ class Lane:
             self._cache = self._cache.select(range(self._cache.rows), width)
 
     def _drop_cancelled(self) -> None:
-        jobs: list[Job] = [*self._jobs.values(), *self._scoring]
+        jobs: list[GenerateJob | ScoreJob] = [*self._jobs.values(), *self._scoring]
         if not any(job.cancelled for job in jobs):
             return
         self._scoring = deque(job for job in self._scoring if not job.cancelled)

@@ -219,9 +219,8 @@ class Browser:
 
     def failures(self, run_id: str) -> Iterator[tuple[EpisodeRecord, RawEvent | None]]:
         """Failed episodes of a run with the event that says why, in the order of recording."""
-        failed = [
-            _record(r) for r in self._all(_episodes(lesson.c.run_id == run_id, episode.c.outcome == "failed"))
-        ]
+        where = (lesson.c.run_id == run_id, episode.c.outcome == "failed")
+        failed = [_record(row) for row in self._all(_episodes(*where, order=(episode.c.id,)))]
         for chunk in _chunks(failed):
             events = self.events([record.id for record in chunk], ["error"])
             for record in chunk:

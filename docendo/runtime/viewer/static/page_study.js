@@ -19,7 +19,8 @@ export async function runOf(id) {
 export async function studyPage(context) {
   const run = await runOf(context.run);
   const rest = h("div", {}, h("p", { class: "waiting", role: "status" }, "Computing the report …"));
-  fill(rest, run, context);
+  const filled = fill(rest, run, context);
+  if (context.kept) await filled;
   return {
     title: run.run.name, run: context.run, tab: "study", badges: run.badges, crumbs: [[run.run.name, null]],
     content: [head(run), planStrip(run.phases.map((p) => ({ phase: p.id, kind: p.kind })), { text: (p) => about(run.phases.find((q) => q.id === p.phase)) }), rest],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from docendo.events import BeliefEvent, Event, event_adapter
+from docendo.events import BeliefEvent, Event, GradeEvent, event_adapter
 from docendo.messages import EVERYONE
 from docendo.runtime.measures.beliefs import scored_beliefs
 from docendo.runtime.measures.diagnoses import diagnoses_of, diagnosis_right
@@ -20,7 +20,7 @@ from docendo.runtime.store.browse import RawEvent
 from docendo.runtime.store.records import EpisodeRecord
 from docendo.runtime.viewer.episode_models import EpisodeRow, PhaseResult, Turn
 
-__all__ = ["alone", "move_name", "results_of", "row_of", "trace_of", "typed"]
+__all__ = ["alone", "move_name", "recorded", "results_of", "row_of", "trace_of", "typed"]
 
 
 def typed(raw: RawEvent) -> Event:
@@ -30,6 +30,14 @@ def typed(raw: RawEvent) -> Event:
         "act": raw.act,
     }  # fmt: skip
     return event_adapter.validate_python({**columns, **raw.payload})
+
+
+def recorded(raw: RawEvent) -> BeliefEvent | GradeEvent:
+    """A belief or a grade in full, taken at its word: it was checked when it was written."""
+    kind = BeliefEvent if raw.kind == "belief" else GradeEvent
+    return kind.model_construct(
+        turn=raw.turn, branch=raw.branch, n=raw.n, agent=raw.agent, act=raw.act, **raw.payload
+    )
 
 
 def trace_of(record: EpisodeRecord, events: Iterable[Event]) -> EpisodeTrace:
@@ -199,7 +207,7 @@ def _believed(
     record: EpisodeRecord, events: Sequence[RawEvent]
 ) -> tuple[float | None, float | None, bool | None]:
     """First predicted probability, mean Brier score, and whether the last diagnosis was right."""
-    trace = trace_of(record, (typed(e) for e in events if e.kind in ("belief", "grade")))
+    trace = trace_of(record, (recorded(e) for e in events if e.kind in ("belief", "grade")))
     beliefs = [e.p_correct for e in trace.events if isinstance(e, BeliefEvent) and e.p_correct is not None]
     errors = [
         (s.belief.p_correct - float(s.correct)) ** 2

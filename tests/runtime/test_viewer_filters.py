@@ -222,6 +222,27 @@ def test_an_expression_holds_or_says_why_not(text: str) -> None:
     assert not found or re.match("expression: .+", found)
 
 
+CONJUNCTS = st.sampled_from(
+    ["phase == 'teach'", "outcome == 'budget'", "replicate > 0", "leak", "right", "any(t.leak for t in turns)",
+     "control", "wall_s < 1", "item.startswith('9')", "not first", "len(label) > 2"]
+)  # fmt: skip
+
+
+@given(st.lists(CONJUNCTS, min_size=1, max_size=5).map(" and ".join))
+@settings(max_examples=200, deadline=None)
+def test_what_the_record_excludes_would_not_have_passed(text: str) -> None:
+    names = ("condition", "label", "control", "phase", "outcome", "replicate", "item", "wall_s", "student")
+    record = EpisodeRow.model_construct(**{name: getattr(row(), name) for name in names})
+    found = compile_filter(text)
+    assert not (found.excludes(record) and found.holds(row()))
+
+
+def test_a_filter_on_the_record_alone_excludes() -> None:
+    assert compile_filter("phase == 'test' and leak").excludes(row())
+    assert not compile_filter("leak and phase == 'test'").excludes(row())
+    assert not compile_filter("phase == 'test' or leak").excludes(row())
+
+
 @given(st.text(max_size=60))
 @settings(max_examples=400, deadline=None)
 def test_any_text_holds_or_says_why_not(text: str) -> None:

@@ -20,7 +20,9 @@ from docendo.runtime.store.browse import RawEvent
 from docendo.runtime.store.records import EpisodeRecord
 from docendo.runtime.viewer.episode_models import EpisodeRow, PhaseResult, Turn
 
-__all__ = ["alone", "move_name", "recorded", "results_of", "row_of", "trace_of", "typed"]
+__all__ = [
+    "alone", "move_name", "record_row", "recorded", "results_of", "row_of", "trace_of", "typed",
+]  # fmt: skip
 
 
 def typed(raw: RawEvent) -> Event:
@@ -168,23 +170,10 @@ def row_of(
     p, brier, diagnosed = _believed(record, events) if tally.believes else (None, None, None)
     grades = tally.grades.values()
     return EpisodeRow.model_construct(
-        condition=record.lesson.condition,
-        label=label,
-        control=control,
-        replicate=record.lesson.replicate,
-        ordinal=record.ordinal,
-        key=record.key,
-        phase=record.phase,
-        phase_kind=record.phase_kind,
-        round=record.round,
-        item=record.item,
-        student=record.student,
-        outcome=record.outcome,
+        **_recorded(record, label, control),
         detail=tally.detail,
-        failure=record.failure,
         message=tally.message,
         events=len(events),
-        wall_s=record.wall_s,
         answers=sum(map(len, grades)),
         first=all(right[0] for right in grades) if grades else None,
         right=all(right[-1] for right in grades) if grades else None,
@@ -201,6 +190,30 @@ def row_of(
         moves=tally.moves,
         turns=[Turn.model_construct(**turn) for turn in tally.turns],
     )
+
+
+def record_row(record: EpisodeRecord, *, label: str = "", control: str = "") -> EpisodeRow:
+    """A row with what the record says alone, for filters before events are read."""
+    return EpisodeRow.model_construct(**_recorded(record, label, control))
+
+
+def _recorded(record: EpisodeRecord, label: str, control: str) -> dict[str, Any]:
+    return {
+        "condition": record.lesson.condition,
+        "label": label,
+        "control": control,
+        "replicate": record.lesson.replicate,
+        "ordinal": record.ordinal,
+        "key": record.key,
+        "phase": record.phase,
+        "phase_kind": record.phase_kind,
+        "round": record.round,
+        "item": record.item,
+        "student": record.student,
+        "outcome": record.outcome,
+        "failure": record.failure,
+        "wall_s": record.wall_s,
+    }
 
 
 def _believed(

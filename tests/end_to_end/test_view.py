@@ -10,9 +10,14 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from docendo.runtime.store import open_store
+from docendo.runtime.viewer.calls import calls_page
+from docendo.runtime.viewer.library import Library
+from tests.end_to_end.model_server import model_server, served
 from tests.runtime.viewer_server import run_into
 
 VIEW = [sys.executable, "-m", "docendo", "view"]
@@ -80,6 +85,35 @@ def test_a_store_that_is_not_there_is_named(tmp_path: Path, command: list[str]) 
     assert "there is no store at" in done.stderr
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_the_curl_command_asks_the_same_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    file = tmp_path / "study.yaml"
+    with model_server() as models:
+        export_to(file, served(models.url, replicates=1))
+        done = subprocess.run([*VIEW[:-1], "run", str(file), "--store", url, "-q"], check=False, timeout=120)
+        assert done.returncode in {0, 2}
+        with open_store(url, readonly=True) as store:
+            library = Library(store)
+            record = next(e for e in store.episodes(store.run("latest").id) if e.events_n > 3)
+            where = record.lesson
+            calls = calls_page(library, where.run, where.condition, where.replicate, record.ordinal).calls
+        commands = [call.curl for call in calls if call.operation == "generate"]
+        assert commands
+        bodies = [request.body for request in models.server.received]
+        for command in commands:
+            assert command is not None
+            said = subprocess.run(command, shell=True, check=True, capture_output=True, timeout=60).stdout
+            assert "choices" in json.loads(said)
+            again = models.server.received[-1]
+            assert again.body in bodies
+            assert again.path.endswith("/chat/completions")
+
+
+def export_to(file: Path, raw: dict[str, Any]) -> None:
+    """A scenario as a file; JSON is YAML."""
+    file.write_text(json.dumps(raw), encoding="utf-8")
 
 
 def test_export_writes_one_file(url: str, tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from docendo.messages import Message, Usage
 from docendo.runtime.client import ModelStats
 from docendo.runtime.pulse import Pulse
 from docendo.runtime.runner import Tally
-from docendo.runtime.store import LessonKey, Store, open_store
+from docendo.runtime.store import ConditionRecord, LessonKey, Store, open_store
 from docendo.runtime.store.words import terms_of
+from docendo.runtime.viewer.calls import calls_page
 from docendo.runtime.viewer.finding import search_page, snippet_of
 from docendo.runtime.viewer.library import Library
 from docendo.runtime.viewer.live import STALLED_AFTER, Watch, live_page
 from docendo.runtime.viewer.problems import problems_page
-from tests.runtime.recorded_run import begin, episode, grade, lesson, write_lesson
+from tests.runtime.recorded_run import begin, episode, grade, lesson, put_call, write_lesson
 from tests.runtime.viewer_server import served
 
 
@@ -81,27 +82,13 @@ def test_messages_are_found_by_their_words(searched: Library, query: str, expect
     assert (page.total, page.more, page.next) == (len(expected), False, None)
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('search') / 'store.db'}"
-    if request.param == "postgresql":
-        url = request.getfixturevalue("module_postgres_url")
-    with open_store(url) as store:
+@pytest.fixture(scope="module")
+def searched(shared_store_url: str) -> Iterator[Library]:
+    with open_store(shared_store_url) as store:
         write(store, "r1", *SAID)
         write(store, "r2", "Borrow again", "tens of tens")
-    with open_store(url, readonly=True) as store:
+    with open_store(shared_store_url, readonly=True) as store:
         yield Library(store)
-
-
-@pytest.fixture(scope="module")
-def module_postgres_url(postgres_server: str) -> Iterator[str]:
-    psycopg = pytest.importorskip("psycopg")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE docendo_search")
-    base, _, query = postgres_server.partition("?")
-    yield f"{base.rpartition('/')[0]}/docendo_search" + (f"?{query}" if query else "")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute("DROP DATABASE docendo_search WITH (FORCE)")
 
 
 def test_a_hit_says_where_it_is_and_shows_the_words(searched: Library) -> None:
@@ -325,3 +312,23 @@ def test_the_viewer_follows_a_run_from_another_process(tmp_path: Path) -> None:
     assert seen[0]["status"] == "running"
     assert any(page["models"] for page in seen)
     assert seen[-1]["episodes"] == seen[-1]["episodes_expected"]
+
+
+def test_a_curl_command_holds_no_command_of_others(tmp_path: Path) -> None:
+    """What a store says of a model's address and key may come from anywhere."""
+    hostile = "x'; touch PWNED; echo '$(touch PWNED)`touch PWNED`\n"
+    model = {"backend": "openai", "model": hostile, "api_key": "${env:X}; touch PWNED; ${env:X}",
+             "base_url": f"http://127.0.0.1:1/{hostile}"}  # fmt: skip
+    with open_store(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        begin(store, [])
+        scenario = {"models": {"m": model}, "agents": {}, "plan": []}
+        store.put_conditions([ConditionRecord(run="r1", id="c0", ordinal=0, scenario=scenario)])
+        put_call(store, "k", hostile, "text")
+        call = CallEvent(agent="teacher", act="explain", key="k", model="m", operation="generate")
+        write_lesson(store, "r1", lesson(episode("i", call), condition="c0"))
+        store.flush()
+        (found,) = calls_page(Library(store), "r1", "c0", 0, 0).calls
+    assert found.curl is not None
+    assert "$OPENAI_API_KEY" in found.curl or "${OPENAI_API_KEY}" in found.curl
+    subprocess.run(found.curl, shell=True, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert not list(tmp_path.glob("PWNED*"))

@@ -33,6 +33,7 @@ from docendo.errors import UsageError
 from docendo.messages import PromptMessage
 from docendo.runtime.backends.base import BackendFault, Capabilities
 from docendo.runtime.backends.openai_wire import (
+    SEEDS,
     Chat,
     ChatChoice,
     Echo,
@@ -55,8 +56,6 @@ TOP_LOGPROBS = 20
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum[ _](context|model)|too many tokens|prompt is too long", re.I
 )
-_SEEDS = 2**31
-"""Some servers keep 31 bits of a seed and refuse or garble the rest."""
 
 
 _Answer = TypeVar("_Answer", Chat, Echo)
@@ -158,7 +157,7 @@ class OpenAIBackend:
         if how.stop:
             body["stop"] = list(how.stop)
         if self.capabilities.seed:
-            body["seed"] = request.seed % _SEEDS
+            body["seed"] = request.seed % SEEDS
         if request.logprobs:
             body |= {"logprobs": True, "top_logprobs": request.logprobs}
         schema = request.schema or (choice_schema(request.choices) if request.choices else None)

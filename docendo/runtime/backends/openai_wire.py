@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
+    "SEEDS",
     "Alternative",
     "CachedTokens",
     "Chat",
@@ -35,6 +36,9 @@ __all__ = [
     "retry_after",
     "said",
 ]
+
+SEEDS = 2**31
+"""Some servers keep 31 bits of a seed and refuse or garble the rest."""
 
 
 class Alternative(BaseModel):

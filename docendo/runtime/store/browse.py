@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, func, select, text, tuple_
+from sqlalchemy import BigInteger, Row, Select, and_, case, cast, func, select, text, tuple_
 
 from docendo.errors import UnknownNameError
 from docendo.messages import Usage
@@ -157,7 +157,7 @@ class Browser:
     def events(self, episode_ids: Iterable[int], kinds: Sequence[str] = ()) -> dict[int, list[RawEvent]]:
         """Number of an episode -> its events by position; of some kinds only, if named."""
         found: dict[int, list[RawEvent]] = {id_: [] for id_ in episode_ids}
-        first = episode.c.id * EVENTS_PER_EPISODE
+        first = cast(episode.c.id, BigInteger) * EVENTS_PER_EPISODE  # PostgreSQL would overflow an integer
         columns = (event.c.id, *_EVENT, event.c.payload)
         for chunk in _chunks(sorted(found)):
             statement = (

@@ -45,7 +45,13 @@ types: $(VENV)/.dev
 contracts: $(VENV)/.dev
 	$(BIN)/lint-imports --config pyproject.toml
 
-unit: $(VENV)/.dev
+# The browser of tests/browser: Debian's, installed where it is missing and may be. Elsewhere those tests are skipped.
+$(VENV)/.chromium: $(VENV)/.dev
+	command -v chromium || { command -v apt-get && apt-get update && apt-get install --yes chromium; } || \
+		echo "No Chromium, and apt cannot install it: the tests of the viewer in a browser will be skipped."
+	touch $@
+
+unit: $(VENV)/.dev $(VENV)/.chromium
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
 
 engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 from tests.browser.places import Places, find_places
 
@@ -57,16 +57,16 @@ class Watched:
     def watch(self, page: Page) -> None:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.troubles.append(f"error: {error}"))
-        page.on(
-            "dialog", lambda dialog: (self.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss())
-        )
+        page.on("dialog", self._dialog)
         page.on("request", self._request)
 
+    def _dialog(self, dialog: Dialog) -> None:
+        self.troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     def _console(self, message: ConsoleMessage) -> None:
-        if (
-            message.type in {"error", "warning"}
-            and "the server responded with a status of 4" not in message.text
-        ):
+        refused = "the server responded with a status of 4" in message.text
+        if message.type in {"error", "warning"} and not refused:
             self.troubles.append(f"console: {message.text}")
 
     def _request(self, request: Request) -> None:
@@ -135,7 +135,7 @@ def serve(store: str) -> Served:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two runs of the gallery: dialogues with beliefs, critics and leaks; and a grid of policies over budgets."""
+    """Two runs of the gallery: dialogues with beliefs and leaks, and a grid of policies over budgets."""
     url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'runs.db'}"
     grid = "{plan.teach.policy: [random, expected_utility], budget.interventions: [0%, 50%, 100%]}"
     docendo("run", "when-to-step-in", "-r", "2", "-n", "4", "-q", "--set", f"matrix={grid}", "--store", url)

@@ -39,14 +39,13 @@ def find_places(store: str) -> Places:
         grid, dialogues = reader.run("when-to-step-in").id, reader.run("tutoring-dialogue").id
         plain = [c.id for c in reader.conditions(dialogues) if not c.control]
         taught = [e for e in reader.episodes(dialogues) if e.phase == "teach"]
-        flags = {
-            e.id: [f for f in reader.events(e.id) if isinstance(f, FlagEvent) and f.found] for e in taught
-        }
+        events = {e.id: reader.events(e.id) for e in taught}
+        flags = {e.id: [f for f in events[e.id] if isinstance(f, FlagEvent) and f.found] for e in taught}
         leaky = next(e for e in taught if flags[e.id])
         believing = next(
             e for e in taught
             if e.lesson.condition == plain[0]
-            and sum(isinstance(b, BeliefEvent) for b in reader.events(e.id)) > 2
+            and sum(isinstance(b, BeliefEvent) for b in events[e.id]) > 2
         )  # fmt: skip
     return Places(
         grid=f"/run/{grid}", dialogues=f"/run/{dialogues}", lesson=_place(leaky).rpartition("/episode/")[0],

@@ -18,23 +18,30 @@ COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
 
 def findings(page: Page, options: dict[str, Any]) -> list[tuple[str, str, str]]:
-    found: list[dict[str, Any]] = page.evaluate("options => axe.run(document, options)", options)[
-        "violations"
-    ]
+    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
     return [(v["id"], n["target"][0], n["failureSummary"]) for v in found for n in v["nodes"]]
 
 
 def pages(places: Places) -> dict[str, str]:
     """Places, each with the part that comes last."""
     compare = f"{places.dialogues}/compare?first={places.first}&second={places.second}"
+    run, believing = places.dialogues, places.believing
     return {
-        "/": "table.runs", places.grid: "[data-done]", f"{places.lesson}?phase=teach": "table.list tbody tr",
-        f"{places.leaky}?turn={places.turn}": "mark.leaked", f"{places.believing}?turn=0&saw=0": "dialog .prompt",
-        f"{places.believing}?panel=graph&lens=student": "svg.graph", f"{places.dialogues}/live": ".live-figures",
-        compare: "figure", f"{compare}&replicate=0&a={places.ordinal}&b={places.ordinal}": ".pair",
-        f"{places.dialogues}/find?q=borrow": ".hit-row", f"{places.dialogues}/find?where=leak": ".results tbody tr",
-        f"{places.dialogues}/errors": "main h1", f"{places.dialogues}/graphs": "svg.graph", "/nowhere": "[role=alert]",
-    }  # fmt: skip
+        "/": "table.runs",
+        places.grid: "[data-done]",
+        f"{places.lesson}?phase=teach": "table.list tbody tr",
+        f"{places.leaky}?turn={places.turn}": "mark.leaked",
+        f"{believing}?turn=0&saw=0": "dialog .prompt",
+        f"{believing}?panel=graph&lens=student": "svg.graph",
+        compare: "figure",
+        f"{compare}&replicate=0&a={places.ordinal}&b={places.ordinal}": ".pair",
+        f"{run}/find?q=borrow": ".hit-row",
+        f"{run}/find?where=leak": ".results tbody tr",
+        f"{run}/errors": "main h1",
+        f"{run}/graphs": "svg.graph",
+        f"{run}/live": ".live-figures",
+        "/nowhere": "[role=alert]",
+    }
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

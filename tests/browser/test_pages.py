@@ -188,7 +188,7 @@ def test_playback_shows_the_acting_node_of_the_graph(page: Page, viewer: Served,
 def test_graphs_count_what_happened(page: Page, viewer: Served, places: Places) -> None:
     page.goto(viewer.at(f"{places.dialogues}/graphs"))
     page.get_by_role("group", name="Phase").get_by_role("button", name="teach", exact=True).click()
-    expect(page.locator("svg.graph [data-node=choose]")).to_contain_text(re.compile(r"\d+×"))
+    expect(page.locator("svg.graph [data-node=choose]")).to_contain_text(re.compile(r"\d+\u00d7"))
     page.get_by_role("button", name="Table").click()
     expect(page.locator(".numbers table")).to_contain_text("diagnostician.diagnose")
 

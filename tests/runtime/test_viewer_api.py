@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from docendo.events import digest_events, event_adapter
 from docendo.runtime.report.build import build_report
@@ -15,11 +16,24 @@ from docendo.runtime.store import open_store
 from tests.runtime.viewer_server import Server, run_into, served
 
 
+def move_numbers(url: str) -> None:
+    """Give episodes numbers as in a large store, whose events have numbers beyond 2**31."""
+    engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE event SET id = id + 104857600000")
+        connection.exec_driver_sql("UPDATE episode SET id = id + 100000")
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("UPDATE words SET event = event + 104857600000")
+        else:
+            connection.exec_driver_sql("INSERT INTO words (words) VALUES ('rebuild')")
+    engine.dispose()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('viewer') / 'store.db'}"
-    run_into(url)
-    with served(url) as found:
+def server(shared_store_url: str) -> Iterator[Server]:
+    run_into(shared_store_url)
+    move_numbers(shared_store_url)
+    with served(shared_store_url) as found:
         yield found
 
 
@@ -409,3 +423,14 @@ def test_the_api_describes_itself(server: Server) -> None:
     for operations in described["paths"].values():
         assert set(operations) == {"get"}
         assert "$ref" in operations["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+
+def test_words_lead_to_the_message(server: Server, run: str) -> None:
+    page = server.get("search", q="borrow", run=run, limit=5)
+    assert page["total"] > 5
+    for hit in page["hits"]:
+        found = server.get(place(run, hit))["events"][hit["event"]]
+        assert "borrow" in found["message"]["text"].lower()
+        assert (found["agent"], found["turn"]) == (hit["agent"], hit["turn"])
+    beyond = server.get("search", q="borrow", run=run, limit=5, after=page["next"])
+    assert beyond["hits"][0] not in page["hits"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from docendo.runtime.viewer.episode_models import EpisodeRow, Turn
 from docendo.runtime.viewer.expression import ExpressionError, compile_filter
+from docendo.runtime.viewer.vocabulary import EXAMPLES, FUNCTIONS
 
 
 def turn(**fields: Any) -> Turn:
@@ -222,6 +224,28 @@ def test_an_expression_holds_or_says_why_not(text: str) -> None:
     assert not found or re.match("expression: .+", found)
 
 
+CONJUNCTS = st.sampled_from(
+    ["phase == 'teach'", "outcome == 'budget'", "replicate > 0", "leak", "right",
+     "any(t.leak for t in turns)",
+     "control", "wall_s < 1", "item.startswith('9')", "not first", "len(label) > 2"]
+)  # fmt: skip
+
+
+@given(st.lists(CONJUNCTS, min_size=1, max_size=5).map(" and ".join))
+@settings(max_examples=200, deadline=None)
+def test_what_the_record_excludes_would_not_have_passed(text: str) -> None:
+    names = ("condition", "label", "control", "phase", "outcome", "replicate", "item", "wall_s", "student")
+    record = EpisodeRow.model_construct(**{name: getattr(row(), name) for name in names})
+    found = compile_filter(text)
+    assert not (found.excludes(record) and found.holds(row()))
+
+
+def test_a_filter_on_the_record_alone_excludes() -> None:
+    assert compile_filter("phase == 'test' and leak").excludes(row())
+    assert not compile_filter("leak and phase == 'test'").excludes(row())
+    assert not compile_filter("phase == 'test' or leak").excludes(row())
+
+
 @given(st.text(max_size=60))
 @settings(max_examples=400, deadline=None)
 def test_any_text_holds_or_says_why_not(text: str) -> None:
@@ -245,3 +269,15 @@ def test_where_nothing_is_missing_a_filter_means_what_python_means(text: str) ->
     names = {name: getattr(subject, name) for name in ("tokens", "leak", "calls", "answers")}
     code = compile(ast.parse(text, mode="eval"), "filter", "eval")
     assert compile_filter(text).holds(subject) is bool(eval(code, {"__builtins__": {}}, names))
+
+
+def test_the_documentation_names_everything_that_filters_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "viewer.md").read_text(encoding="utf-8")
+    for kind, model in (("episode", EpisodeRow), ("turn", Turn)):
+        table = text.split(f"<!-- filters: {kind} -->\n", 1)[1].split("\n\n", 1)[0]
+        cells = [line.split("|")[1] for line in table.splitlines()[2:]]
+        named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+        assert sorted(named) == sorted(model.model_fields)
+    functions = text.split("and the functions", 1)[1].split("of one", 1)[0]
+    assert set(re.findall(r"`(\w+)`", functions)) == set(FUNCTIONS)
+    assert EXAMPLES[0] in text

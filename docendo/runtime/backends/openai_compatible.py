@@ -30,6 +30,7 @@ from docendo.runtime.backends.openai_link import Link
 from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
 from docendo.runtime.backends.openai_server import Server, when_ready
 from docendo.runtime.backends.openai_wire import (
+    SEEDS,
     Alternative,
     Chat,
     ChatChoice,
@@ -43,8 +44,6 @@ from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["OpenAIBackend"]
 
-_SEEDS = 2**31
-"""Some servers keep 31 bits of a seed and refuse or garble the rest."""
 _CHOOSING = (0, 12)
 """Version of vLLM that knows `structured_outputs`."""
 _SUSPECT = 2
@@ -160,7 +159,7 @@ class OpenAIBackend(Backend):
         if how.stop:
             body["stop"] = list(how.stop)
         if self.capabilities.seed:
-            body["seed"] = request.seed % _SEEDS
+            body["seed"] = request.seed % SEEDS
         if request.logprobs:
             # vLLM counts the drawn token among them: one more, so that the best are there in any case.
             more = int(server.kind == "vllm" and how.temperature > 0 and request.logprobs < TOP_LOGPROBS)

@@ -18,13 +18,17 @@ from pydantic import BaseModel
 from docendo.messages import PromptMessage, Usage
 
 __all__ = [
-    "Alternative", "CachedTokens", "Chat", "ChatChoice", "ChatMessage", "Completed", "CompletedChoice",
-    "CompletedLogprobs", "Ids", "Probable", "ServerUsage", "Text", "Timings", "Token", "TokenLogprobs",
+    "SEEDS", "Alternative", "CachedTokens", "Chat", "ChatChoice", "ChatMessage", "Completed",
+    "CompletedChoice", "CompletedLogprobs", "Ids", "Probable", "ServerUsage", "Text", "Timings", "Token",
+    "TokenLogprobs",
     "chat_messages", "choice_schema", "chosen", "flat_text", "goes_on", "public_url", "retry_after", "said",
 ]  # fmt: skip
 
 
 _BETWEEN = "\n\n"
+
+SEEDS = 2**31
+"""Some servers keep 31 bits of a seed and refuse or garble the rest."""
 
 
 class Alternative(BaseModel):

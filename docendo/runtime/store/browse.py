@@ -6,11 +6,11 @@ validating them all costs ten times as much as reading them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, case, func, select, text, tuple_
+from sqlalchemy import BigInteger, Row, Select, and_, case, cast, func, select, text, tuple_
 
 from docendo.errors import UnknownNameError
 from docendo.messages import Usage
@@ -50,8 +50,6 @@ class RawEvent:
 class LessonCount:
     """What a lesson has recorded so far."""
 
-    lesson: int
-    """The store's number of it."""
     episodes: int
     failed: int
 
@@ -159,7 +157,7 @@ class Browser:
     def events(self, episode_ids: Iterable[int], kinds: Sequence[str] = ()) -> dict[int, list[RawEvent]]:
         """Number of an episode -> its events by position; of some kinds only, if named."""
         found: dict[int, list[RawEvent]] = {id_: [] for id_ in episode_ids}
-        first = episode.c.id * EVENTS_PER_EPISODE
+        first = cast(episode.c.id, BigInteger) * EVENTS_PER_EPISODE  # PostgreSQL would overflow an integer
         columns = (event.c.id, *_EVENT, event.c.payload)
         for chunk in _chunks(sorted(found)):
             statement = (
@@ -177,20 +175,26 @@ class Browser:
         return found
 
     def lesson_counts(self, run_id: str) -> dict[LessonKey, LessonCount]:
-        """What each lesson of a run has recorded so far, also before it is finished."""
+        """What each lesson of a run has recorded so far, also before it is finished.
+
+        A finished lesson knows; the episodes of others are counted.
+        """
+        c = lesson.c
+        columns = (c.run_id, c.condition_id, c.replicate, c.status, c.n_episodes, c.n_failed, c.id)
+        rows = self._all(select(*columns).where(c.run_id == run_id))
         failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
-        statement = (
-            select(
-                lesson.c.run_id, lesson.c.condition_id, lesson.c.replicate, lesson.c.id,
-                func.count(episode.c.id), failed,
-            )
-            .outerjoin(episode, episode.c.lesson_id == lesson.c.id)
-            .where(lesson.c.run_id == run_id)
-            .group_by(lesson.c.id, lesson.c.run_id, lesson.c.condition_id, lesson.c.replicate)
-        )  # fmt: skip
+        counted = (
+            select(c.id, func.count(), failed)
+            .join(episode, episode.c.lesson_id == c.id)
+            .where(c.run_id == run_id, c.status != "finished")
+            .group_by(c.id)
+        )
+        open_ = {id_: (int(n), int(bad or 0)) for id_, n, bad in self._all(counted)}
         return {
-            LessonKey(run, condition, replicate): LessonCount(id_, int(n), int(bad or 0))
-            for run, condition, replicate, id_, n, bad in self._all(statement)
+            LessonKey(run, condition, replicate): LessonCount(
+                *((n, bad) if status == "finished" else open_.get(id_, (0, 0)))
+            )
+            for run, condition, replicate, status, n, bad, id_ in rows
         }
 
     def run_counts(self) -> dict[str, tuple[int, int, int, int, int]]:
@@ -219,9 +223,8 @@ class Browser:
 
     def failures(self, run_id: str) -> Iterator[tuple[EpisodeRecord, RawEvent | None]]:
         """Failed episodes of a run with the event that says why, in the order of recording."""
-        failed = [
-            _record(r) for r in self._all(_episodes(lesson.c.run_id == run_id, episode.c.outcome == "failed"))
-        ]
+        where = (lesson.c.run_id == run_id, episode.c.outcome == "failed")
+        failed = [_record(row) for row in self._all(_episodes(*where, order=(episode.c.id,)))]
         for chunk in _chunks(failed):
             events = self.events([record.id for record in chunk], ["error"])
             for record in chunk:
@@ -238,6 +241,17 @@ class Browser:
             .order_by(o.measure, func.count().desc(), o.reason, lesson.c.condition_id)
         )
         return [Missing(*row) for row in self._all(statement)]
+
+    def means(self, run_id: str, measures: Collection[str]) -> dict[tuple[str, str, int], float]:
+        """(measure, condition, replicate) -> mean of the values that are there."""
+        o = observation.c
+        statement = (
+            select(o.measure, lesson.c.condition_id, lesson.c.replicate, func.avg(o.value))
+            .join(observation, o.lesson_id == lesson.c.id)
+            .where(lesson.c.run_id == run_id, o.measure.in_(list(measures)), o.value.is_not(None))
+            .group_by(o.measure, lesson.c.condition_id, lesson.c.replicate)
+        )
+        return {(measure, cond, rep): float(mean) for measure, cond, rep, mean in self._all(statement)}
 
     def latest(self, run_id: str, limit: int) -> list[EpisodeRecord]:
         """The episodes of a run that were recorded last, the newest first."""

@@ -22,7 +22,7 @@ from docendo.events import Event, MessageEvent
 from docendo.runtime.store.codec import decode, encode
 from docendo.runtime.store.tables import EVENTS_PER_EPISODE
 
-__all__ = ["Term", "add_words", "create_words", "fill_words", "matching", "remove_words", "terms_of"]
+__all__ = ["Term", "add_words", "create_words", "fill_words", "matching", "plain", "remove_words", "terms_of"]
 
 LONGEST = 200_000
 """Characters of a message that PostgreSQL indexes; a `tsvector` holds one megabyte."""
@@ -30,8 +30,16 @@ LONGEST = 200_000
 _PAGE = 2000
 
 _SQLITE = (
-    """CREATE VIEW spoken AS SELECT id, json_extract(payload, '$.message.text') AS said,
-    json_extract(payload, '$.message.thoughts') AS thoughts FROM event WHERE kind = 'message'""",
+    # SQLite's JSON ends a text at a NUL. Where it stands in one, a space takes its place.
+    """CREATE VIEW spoken AS
+    SELECT id, json_extract(body, '$.message.text') AS said,
+        json_extract(body, '$.message.thoughts') AS thoughts
+    FROM (
+        SELECT id, CASE
+            WHEN instr(payload, '\\u0000') AND json_valid(replace(payload, '\\u0000', ' '))
+            THEN replace(payload, '\\u0000', ' ') ELSE payload END AS body
+        FROM event WHERE kind = 'message'
+    )""",
     "CREATE VIRTUAL TABLE words USING fts5(said, thoughts, content='spoken', content_rowid='id')",
 )
 _POSTGRES = (
@@ -140,8 +148,16 @@ def matching(terms: Sequence[Term], dialect: str) -> tuple[str, dict[str, Any]]:
         if term.prefix:  # the text of a tsquery ends in its last word, in quotes
             phrase = f"coalesce(nullif({phrase}::text, '') || ':*', '')::tsquery"
         parts.append(f"!!{phrase}" if term.without else phrase)
-        values[name] = term.text.replace("\0", "")
+        values[name] = plain(term.text)
     return f"SELECT event AS id FROM words WHERE words @@ ({' && '.join(parts)})", values
+
+
+def plain(text: str) -> str:
+    """Words in lower case with single spaces between, as FTS5 reads a text.
+
+    PostgreSQL would take numbers and addresses apart in its own way, and its case depends on the locale.
+    """
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
 
 
 def _phrase(term: Term) -> str:
@@ -152,7 +168,7 @@ def _phrase(term: Term) -> str:
 
 def _put(connection: Connection, rows: Iterable[tuple[int, str, str]]) -> None:
     values = [
-        {"event": id_, "said": decode(encode(f"{said}\n{thoughts}".replace("\0", " ")[:LONGEST]))}
+        {"event": id_, "said": decode(encode(plain(f"{said}\n{thoughts}")[:LONGEST]))}
         for id_, said, thoughts in rows
     ]
     if values:

@@ -50,7 +50,8 @@ def _add(folder: Traversable, name: str, done: dict[str, str], path: tuple[str, 
     lines = []
     for names, other in _IMPORT.findall(source):
         _add(folder, other, done, (*path, name))
-        wanted = ", ".join(" ".join(names.split()).replace(" as ", ": ").strip(" ,").split(","))
+        parts = (" ".join(part.split()).replace(" as ", ": ") for part in names.split(","))
+        wanted = ", ".join(part for part in parts if part)
         lines.append(f"const {{ {wanted} }} = {_variable(other)};")
     exported = [found[1] for found in _EXPORT.findall(source)]
     body = _EXPORT.sub(r"\1 \2", _IMPORT.sub("", source))

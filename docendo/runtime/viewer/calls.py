@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from docendo.events import CallEvent, Event, MessageEvent
 from docendo.messages import PromptMessage, Usage
+from docendo.runtime.backends.openai_wire import SEEDS, choice_schema, public_url
 from docendo.runtime.store.records import CallRecord, EpisodeRecord
 from docendo.runtime.viewer.episode_models import Answer, CallPage, CallsPage, PromptText
 from docendo.runtime.viewer.episodes import episode_at
@@ -123,26 +125,31 @@ def _addressed(prompt: Iterable[PromptMessage], texts: dict[str, PromptText]) ->
 def _curl(
     model: Mapping[str, Any], prompt: Sequence[PromptMessage], request: Mapping[str, Any]
 ) -> str | None:
-    """The call as a command for the server that was asked. Keys of servers are never recorded."""
-    base_url = model.get("base_url")
-    if not base_url:
+    """The call as a command for the server that was asked, with the body that it was sent.
+
+    A key is never recorded, so the command takes it from the environment as the run did.
+    """
+    if model.get("backend") != "openai" or not prompt:
         return None
     body: dict[str, Any] = {
         "model": model.get("model"),
         "messages": [{"role": message.role, "content": message.text} for message in prompt],
     }
-    for name in ("temperature", "top_p", "max_tokens", "n", "seed", "stop"):
-        if name in request:
-            body[name] = request[name]
-    if "schema" in request:
-        schema = {"name": "answer", "schema": request["schema"]}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    plain = ("temperature", "top_p", "max_tokens", "n", "stop")
+    body |= {name: request[name] for name in plain if name in request}
+    if model.get("seed", True) and "seed" in request:
+        body["seed"] = request["seed"] % SEEDS
     if request.get("logprobs"):
         body |= {"logprobs": True, "top_logprobs": request["logprobs"]}
-    url = f"{str(base_url).rstrip('/')}/chat/completions"
-    secret = model.get("api_key_env")
-    key = f' -H "Authorization: Bearer ${secret}"' if secret else ""
-    return (
-        f"curl {shlex.quote(url)} -H 'Content-Type: application/json'{key} "
-        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
-    )
+    choices = tuple(request.get("choices") or ())
+    schema = request.get("schema") or (choice_schema(choices) if choices else None)
+    if schema and model.get("schema", True):
+        form = {"name": "answer", "schema": schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
+    if prompt[-1].role == "assistant":
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+    named = re.fullmatch(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}", str(model.get("api_key") or ""))
+    key = named[1] if named else "OPENAI_API_KEY"
+    address = shlex.quote(f"{public_url(str(model.get('base_url')))}/chat/completions")
+    headers = f"-H 'Content-Type: application/json' -H \"Authorization: Bearer ${{{key}}}\""
+    return f"curl -s {address} {headers} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"

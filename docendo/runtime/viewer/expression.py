@@ -12,10 +12,12 @@ import ast
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from docendo.errors import UsageError, did_you_mean
 from docendo.runtime.viewer.episode_models import EpisodeRow, Turn
+from docendo.runtime.viewer.vocabulary import FUNCTIONS
 
 __all__ = ["ExpressionError", "Filter", "compile_filter"]
 
@@ -27,6 +29,11 @@ _LARGEST = 10**15
 
 EPISODE_NAMES = frozenset(EpisodeRow.model_fields)
 TURN_NAMES = frozenset(Turn.model_fields)
+RECORD_NAMES = frozenset({
+    "condition", "label", "control", "replicate", "ordinal", "key", "phase", "phase_kind", "round", "item",
+    "student", "outcome", "failure", "wall_s",
+})  # fmt: skip
+"""Fields that an episode's record has, without its events."""
 
 _ORDER: dict[type, Callable[[Any, Any], bool]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
@@ -35,16 +42,6 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
 }  # fmt: skip
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "any": any,
-    "all": all,
-    "sum": lambda values: sum(v for v in values if v is not None),
-    "count": lambda values: sum(1 for v in values if v),
-    "len": len,
-    "min": lambda values: min((v for v in values if v is not None), default=None),
-    "max": lambda values: max((v for v in values if v is not None), default=None),
-    "abs": lambda value: None if value is None else abs(value),
-}
 _METHODS: dict[str, type] = {"lower": str, "startswith": str, "endswith": str, "get": Mapping}
 
 Scope = dict[str, Any]
@@ -81,6 +78,16 @@ class Filter:
 
     text: str
     _node: Node
+    _early: tuple[Node, ...] = ()
+    """The parts of a conjunction that need no event of the episode."""
+
+    def excludes(self, record: EpisodeRow) -> bool:
+        """Whether an episode fails by what its record says, so that its events need not be read.
+
+        Raises:
+            ExpressionError: As in `holds`.
+        """
+        return not all(node(_Run(record)) for node in self._early)
 
     def holds(self, row: EpisodeRow) -> bool:
         """Whether the episode passes.
@@ -110,9 +117,24 @@ def compile_filter(text: str) -> Filter:
     except (ValueError, RecursionError, MemoryError):
         raise ExpressionError("not an expression: it is nested too deeply, or holds a NUL") from None
     try:
-        return Filter(text, _Compiler(len(text) - len(text.lstrip())).node(tree.body))
+        compiler = _Compiler(len(text) - len(text.lstrip()))
+        return Filter(text, compiler.node(tree.body), tuple(map(compiler.node, _early(tree.body))))
     except RecursionError:
         raise ExpressionError("the filter is nested too deeply") from None
+
+
+def _early(tree: ast.expr) -> list[ast.expr]:
+    """The first parts of a conjunction (or the whole) that read nothing but the record.
+
+    Later ones do not count: what stands before them may fail, and would be the first to say so.
+    """
+    parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+    known = RECORD_NAMES | set(FUNCTIONS)
+
+    def reads_more(part: ast.expr) -> bool:
+        return any(isinstance(node, ast.Name) and node.id not in known for node in ast.walk(part))
+
+    return list(takewhile(lambda part: not reads_more(part), parts))
 
 
 @dataclass
@@ -157,7 +179,7 @@ class _Compiler:
         if name in self.variables:
             return lambda run: run.turns[name]
         if name not in EPISODE_NAMES:
-            known = EPISODE_NAMES | set(self.variables) | set(_FUNCTIONS)
+            known = EPISODE_NAMES | set(self.variables) | set(FUNCTIONS)
             hint = did_you_mean(name, known) or "The list of names is under the filter's `?`."
             raise self.error(tree, f"there is no `{name}`", hint)
         return lambda run: getattr(run.row, name)
@@ -310,10 +332,10 @@ class _Compiler:
             raise self.error(tree, "functions of a filter take plain arguments only")
         if isinstance(tree.func, ast.Attribute):
             return self.method(tree, tree.func)
-        if not (isinstance(tree.func, ast.Name) and tree.func.id in _FUNCTIONS):
+        if not (isinstance(tree.func, ast.Name) and tree.func.id in FUNCTIONS):
             name = tree.func.id if isinstance(tree.func, ast.Name) else "this"
-            raise self.error(tree, f"there is no function `{name}`", did_you_mean(name, _FUNCTIONS))
-        name, function = tree.func.id, _FUNCTIONS[tree.func.id]
+            raise self.error(tree, f"there is no function `{name}`", did_you_mean(name, FUNCTIONS))
+        name, function = tree.func.id, FUNCTIONS[tree.func.id][0]
         if len(tree.args) != 1:
             raise self.error(tree, f"`{name}` takes one argument")
         argument = self.node(tree.args[0])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from docendo.events import BeliefEvent, Event, event_adapter
+from docendo.events import BeliefEvent, Event, GradeEvent, event_adapter
 from docendo.messages import EVERYONE
 from docendo.runtime.measures.beliefs import scored_beliefs
 from docendo.runtime.measures.diagnoses import diagnoses_of, diagnosis_right
@@ -20,7 +20,9 @@ from docendo.runtime.store.browse import RawEvent
 from docendo.runtime.store.records import EpisodeRecord
 from docendo.runtime.viewer.episode_models import EpisodeRow, PhaseResult, Turn
 
-__all__ = ["alone", "move_name", "results_of", "row_of", "trace_of", "typed"]
+__all__ = [
+    "alone", "move_name", "record_row", "recorded", "results_of", "row_of", "trace_of", "typed",
+]  # fmt: skip
 
 
 def typed(raw: RawEvent) -> Event:
@@ -30,6 +32,14 @@ def typed(raw: RawEvent) -> Event:
         "act": raw.act,
     }  # fmt: skip
     return event_adapter.validate_python({**columns, **raw.payload})
+
+
+def recorded(raw: RawEvent) -> BeliefEvent | GradeEvent:
+    """A belief or a grade in full, taken at its word: it was checked when it was written."""
+    kind = BeliefEvent if raw.kind == "belief" else GradeEvent
+    return kind.model_construct(
+        turn=raw.turn, branch=raw.branch, n=raw.n, agent=raw.agent, act=raw.act, **raw.payload
+    )
 
 
 def trace_of(record: EpisodeRecord, events: Iterable[Event]) -> EpisodeTrace:
@@ -160,23 +170,10 @@ def row_of(
     p, brier, diagnosed = _believed(record, events) if tally.believes else (None, None, None)
     grades = tally.grades.values()
     return EpisodeRow.model_construct(
-        condition=record.lesson.condition,
-        label=label,
-        control=control,
-        replicate=record.lesson.replicate,
-        ordinal=record.ordinal,
-        key=record.key,
-        phase=record.phase,
-        phase_kind=record.phase_kind,
-        round=record.round,
-        item=record.item,
-        student=record.student,
-        outcome=record.outcome,
+        **_recorded(record, label, control),
         detail=tally.detail,
-        failure=record.failure,
         message=tally.message,
         events=len(events),
-        wall_s=record.wall_s,
         answers=sum(map(len, grades)),
         first=all(right[0] for right in grades) if grades else None,
         right=all(right[-1] for right in grades) if grades else None,
@@ -195,11 +192,35 @@ def row_of(
     )
 
 
+def record_row(record: EpisodeRecord, *, label: str = "", control: str = "") -> EpisodeRow:
+    """A row with what the record says alone, for filters before events are read."""
+    return EpisodeRow.model_construct(**_recorded(record, label, control))
+
+
+def _recorded(record: EpisodeRecord, label: str, control: str) -> dict[str, Any]:
+    return {
+        "condition": record.lesson.condition,
+        "label": label,
+        "control": control,
+        "replicate": record.lesson.replicate,
+        "ordinal": record.ordinal,
+        "key": record.key,
+        "phase": record.phase,
+        "phase_kind": record.phase_kind,
+        "round": record.round,
+        "item": record.item,
+        "student": record.student,
+        "outcome": record.outcome,
+        "failure": record.failure,
+        "wall_s": record.wall_s,
+    }
+
+
 def _believed(
     record: EpisodeRecord, events: Sequence[RawEvent]
 ) -> tuple[float | None, float | None, bool | None]:
     """First predicted probability, mean Brier score, and whether the last diagnosis was right."""
-    trace = trace_of(record, (typed(e) for e in events if e.kind in ("belief", "grade")))
+    trace = trace_of(record, (recorded(e) for e in events if e.kind in ("belief", "grade")))
     beliefs = [e.p_correct for e in trace.events if isinstance(e, BeliefEvent) and e.p_correct is not None]
     errors = [
         (s.belief.p_correct - float(s.correct)) ** 2

@@ -86,7 +86,6 @@ def snippet_of(text: str, terms: Sequence[Term]) -> tuple[str, list[tuple[int, i
 
 def _pattern(term: Term) -> re.Pattern[str]:
     """The words of a term with anything but words between them, as the index compares them."""
-    words = re.findall(r"\w+", term.text) or [re.escape(term.text)]
-    between = r"\W+".join(map(re.escape, words))
-    end = "" if term.prefix else r"\b"
-    return re.compile(rf"\b{between}{end}", re.IGNORECASE)
+    between = r"[\W_]+".join(map(re.escape, re.findall(r"[^\W_]+", term.text)))
+    end = "" if term.prefix else r"(?![^\W_])"
+    return re.compile(rf"(?<![^\W_]){between}{end}", re.IGNORECASE)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from docendo.runtime.measures.measure import EpisodeTrace
 from docendo.runtime.store.records import LessonKey
-from docendo.runtime.viewer.facts import trace_of, typed
+from docendo.runtime.viewer.facts import recorded, trace_of
 from docendo.runtime.viewer.library import Design, Library
 from docendo.runtime.viewer.models import CurvePoint, LearningCurve, LearningPage
 
@@ -80,4 +80,4 @@ def _tests(library: Library, key: LessonKey) -> Iterator[EpisodeTrace]:
     ]
     events = library.store.browse.events([r.id for r in records], ["grade"])
     for record in records:
-        yield trace_of(record, map(typed, events[record.id]))
+        yield trace_of(record, map(recorded, events[record.id]))

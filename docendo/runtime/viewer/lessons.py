@@ -14,7 +14,7 @@ from docendo.errors import UsageError
 from docendo.runtime.store.records import EpisodeRecord, LessonKey, LessonRecord
 from docendo.runtime.viewer.episode_models import EpisodeList, EpisodeRow, LessonList, LessonPage, LessonRow
 from docendo.runtime.viewer.expression import Filter, compile_filter
-from docendo.runtime.viewer.facts import results_of, row_of
+from docendo.runtime.viewer.facts import record_row, results_of, row_of
 from docendo.runtime.viewer.library import Design, Library
 
 __all__ = [
@@ -238,14 +238,25 @@ class _Scan:
 
     def take(self, records: Sequence[EpisodeRecord]) -> bool:
         """Keep what passes; whether the page is full."""
-        for record, row in zip(records, rows_of(self.library, self.design, records), strict=True):
+        rest = [record for record in records if not self.excluded(record)]
+        rows = dict(zip((r.id for r in rest), rows_of(self.library, self.design, rest), strict=True))
+        for record in records:
             self.scanned += 1
             self.next = _cursor(record)
-            if self.passes is None or self.passes.holds(row):
+            row = rows.get(record.id)
+            if row is not None and (self.passes is None or self.passes.holds(row)):
                 self.found.append(row)
                 if len(self.found) == self.limit:
                     return True
         return False
+
+    def excluded(self, record: EpisodeRecord) -> bool:
+        """Whether the filter fails by what the record says."""
+        if self.passes is None:
+            return False
+        label = self.design.label(record.lesson.condition)
+        control = self.design.control(record.lesson.condition)
+        return self.passes.excludes(record_row(record, label=label, control=control))
 
 
 def place_of(text: str) -> tuple[str, int, int]:

@@ -125,9 +125,6 @@ class ConditionRow(Part):
     lessons_finished: int
     episodes: int
     failed: int
-    observations: int
-    missing: int
-    """Observations without a value."""
 
 
 class AgentFacts(Part):

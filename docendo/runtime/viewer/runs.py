@@ -7,7 +7,7 @@ from typing import Any
 from docendo import __version__
 from docendo.errors import DocendoError
 from docendo.runtime.report.design import axes_of
-from docendo.runtime.store.records import RunRecord
+from docendo.runtime.store.records import LessonRecord, RunRecord
 from docendo.runtime.viewer.library import Design, Library
 from docendo.runtime.viewer.models import (
     AgentFacts,
@@ -145,26 +145,24 @@ def _models(scenario: dict[str, Any], manifest: dict[str, Any]) -> list[ModelFac
 
 
 def _conditions(library: Library, design: Design) -> list[ConditionRow]:
-    counts = {c.condition: c for c in library.store.counts(design.record.id)}
-    rows = []
-    for condition in design.conditions:
-        n = counts.get(condition.id)
-        rows.append(
-            ConditionRow(
-                id=condition.id,
-                label=design.label(condition.id),
-                coordinates=condition.coordinates,
-                control=condition.control,
-                baseline=design.baselines.get(condition.id),
-                lessons=n.lessons_planned if n else 0,
-                lessons_finished=n.lessons_finished if n else 0,
-                episodes=n.episodes if n else 0,
-                failed=n.failed if n else 0,
-                observations=n.observations if n else 0,
-                missing=n.missing if n else 0,
-            )
+    counts = library.store.browse.lesson_counts(design.record.id)
+    lessons: dict[str, list[LessonRecord]] = {condition.id: [] for condition in design.conditions}
+    for lesson in library.lessons(design.record.id):
+        lessons.setdefault(lesson.key.condition, []).append(lesson)
+    return [
+        ConditionRow(
+            id=condition.id,
+            label=design.label(condition.id),
+            coordinates=condition.coordinates,
+            control=condition.control,
+            baseline=design.baselines.get(condition.id),
+            lessons=len(lessons[condition.id]),
+            lessons_finished=sum(lesson.status == "finished" for lesson in lessons[condition.id]),
+            episodes=sum(counts[lesson.key].episodes for lesson in lessons[condition.id]),
+            failed=sum(counts[lesson.key].failed for lesson in lessons[condition.id]),
         )
-    return rows
+        for condition in design.conditions
+    ]
 
 
 def _note(record: RunRecord) -> str:

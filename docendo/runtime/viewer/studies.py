@@ -10,7 +10,7 @@ from docendo.runtime.report.kept import kept_report
 from docendo.runtime.report.model import Report
 from docendo.runtime.store.records import LessonKey
 from docendo.runtime.viewer.episode_models import ConditionsCompared, ItemPair
-from docendo.runtime.viewer.facts import trace_of, typed
+from docendo.runtime.viewer.facts import recorded, trace_of
 from docendo.runtime.viewer.library import Library
 from docendo.runtime.viewer.models import (
     CalibrationBin,
@@ -75,16 +75,11 @@ def _learning(library: Library, report: Report) -> list[LearningCurve]:
 def _replicates(library: Library, report: Report) -> dict[str, dict[str, list[float | None]]]:
     """Measure -> condition -> mean of each replicate."""
     numbers = sorted({lesson.key.replicate for lesson in library.lessons(report.run.id)})
-    sums: dict[tuple[str, str, int], tuple[float, int]] = {}
-    for row in library.store.observations(report.run.id, list(report.measures)):
-        if row.value is not None and math.isfinite(row.value):
-            place = (row.measure, row.lesson.condition, row.lesson.replicate)
-            total, n = sums.get(place, (0.0, 0))
-            sums[place] = (total + row.value, n + 1)
+    means = library.store.browse.means(report.run.id, list(report.measures))
 
     def mean(measure: str, condition: str, replicate: int) -> float | None:
-        total, n = sums.get((measure, condition, replicate), (0.0, 0))
-        return round(total / n, 6) if n else None
+        found = means.get((measure, condition, replicate))
+        return round(found, 6) if found is not None and math.isfinite(found) else None
 
     return {
         measure: {c.id: [mean(measure, c.id, r) for r in numbers] for c in report.conditions}
@@ -141,7 +136,7 @@ def _predictions(library: Library, key: LessonKey) -> Iterator[tuple[str, bool, 
 
     records = list(library.store.episodes(key.run, key.condition, key.replicate))
     events = library.store.browse.events([r.id for r in records], ["belief", "grade"])
-    traces = tuple(trace_of(r, map(typed, events[r.id])) for r in records)
+    traces = tuple(trace_of(r, map(recorded, events[r.id])) for r in records)
     scored = scored_beliefs(LessonTrace(condition=key.condition, replicate=key.replicate, episodes=traces))
     for s in scored:
         if s.belief.p_correct is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Callable
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 from docendo.runtime.viewer.episode_models import EpisodeRow, Turn
 from docendo.runtime.viewer.finding_models import FilterName, FilterPage
 
-__all__ = ["EXAMPLES", "filter_page"]
+__all__ = ["EXAMPLES", "FUNCTIONS", "filter_page"]
 
 EXAMPLES = (
     'gain < 0 and not leak and any(t.move == "telling" for t in turns)',
@@ -30,16 +31,17 @@ GRAMMAR = (
     ".endswith(), .get(). What is missing (None) makes < <= > >= false and a calculation missing."
 )
 
-_FUNCTIONS = {
-    "any": "whether one of the values holds",
-    "all": "whether all of the values hold",
-    "sum": "the sum, missing ones left out",
-    "count": "how many of the values hold",
-    "len": "how many there are",
-    "min": "the smallest, missing ones left out",
-    "max": "the largest, missing ones left out",
-    "abs": "the size of a number",
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "any": (any, "whether one of the values holds"),
+    "all": (all, "whether all of the values hold"),
+    "sum": (lambda values: sum(v for v in values if v is not None), "the sum, missing ones left out"),
+    "count": (lambda values: sum(1 for v in values if v), "how many of the values hold"),
+    "len": (len, "how many there are"),
+    "min": (lambda values: min((v for v in values if v is not None), default=None), "the smallest one"),
+    "max": (lambda values: max((v for v in values if v is not None), default=None), "the largest one"),
+    "abs": (abs, "the size of a number"),
 }
+"""Name -> what it does with its one argument, and that in words. What is missing does not reach them."""
 
 
 def filter_page() -> FilterPage:
@@ -50,7 +52,7 @@ def filter_page() -> FilterPage:
         for name, words in _documented(model).items()
     ]
     names += [
-        FilterName(name=n, of="function", type="function", description=d) for n, d in _FUNCTIONS.items()
+        FilterName(name=n, of="function", type="function", description=d) for n, (_, d) in FUNCTIONS.items()
     ]
     return FilterPage(names=names, examples=list(EXAMPLES), grammar=GRAMMAR)
 

@@ -11,11 +11,14 @@ import { beliefPanel } from "./beliefs.js";
 import { drawer } from "./saw.js";
 import { graphDrawing } from "./graph.js";
 
+/** From so many steps on, rows out of sight are not laid out. */
+const LONG = 150;
+
 /** The view: {element, shown, keys}. */
 export function episodeView(run, { page, all, flags, limits, path }, query) {
   const state = { at: Math.max(0, stepOf(all, query.turn)), chosen: stepOf(all, query.turn) >= 0, playing: false };
   const listeners = [];
-  const list = h("ol", { class: "turns", "aria-label": "Turns" });
+  const list = h("ol", { class: `turns ${all.length > LONG ? "long" : ""}`, "aria-label": "Turns" });
   let rows = [];
   const mark = (scroll) => {
     rows.forEach((element, i) => {

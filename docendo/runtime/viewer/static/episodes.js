@@ -3,13 +3,14 @@
 import { h, button, chip, link, replace } from "./dom.js";
 import { count, number, plural, words } from "./format.js";
 import { outcomeChip } from "./turns.js";
-import { to } from "./router.js";
+import { rowsBefore, to } from "./router.js";
 
 /** The address of an episode. */
 export function episodeAddress(run, { condition, replicate, ordinal }, query = {}) {
   return to(["run", run, "lesson", condition, replicate, "episode", ordinal], query);
 }
 
+const PAGE = 100;
 const COLUMNS = ["item", "phase", "student", "answers", "outcome", "spent", "flags", "p(correct)", "tokens"];
 
 /** A growing table. `source`: async iterator over pages {episodes, total}; `labels`: condition -> label, where rows are of several. */
@@ -21,7 +22,7 @@ export function episodeList(run, source, { labels = null, unit = "episode" } = {
   const load = async () => {
     if (busy) return;
     busy = true;
-    const wanted = shown + 100;
+    const wanted = Math.max(shown + PAGE, shown ? 0 : rowsBefore());
     let step = { done: false };
     while (shown < wanted && !step.done) {
       step = await source.next();

@@ -3,14 +3,15 @@
 import { h, button, link, replace, select, table } from "./dom.js";
 import { plural, words } from "./format.js";
 import { get } from "./data.js";
-import { amend, to } from "./router.js";
+import { amend, rowsBefore, to } from "./router.js";
 import { titled } from "./shell.js";
 import { episodeAddress, episodeList } from "./episodes.js";
 import { filter, search } from "./finding.js";
 import { runOf } from "./page_study.js";
 
 /** The page. */
-export async function findPage({ run: id, query }) {
+export async function findPage(context) {
+  const { run: id, query } = context;
   const [run, language] = await Promise.all([runOf(id), get("filters")]);
   const label = new Map(run.conditions.map((c) => [c.id, c.label]));
   const results = h("div", { class: "results" });
@@ -22,8 +23,8 @@ export async function findPage({ run: id, query }) {
     if (what === "words") return state.q ? showHits(id, state.q, results) : replace(results);
     return state.where || state.condition || state.phase ? showEpisodes(id, state, label, results, wrong) : replace(results);
   };
-  if (state.q) show("words");
-  else show("episodes");
+  const shown = show(state.q ? "words" : "episodes");
+  if (context.kept) await shown;
   return {
     title: "Find", run: id, tab: "find", badges: run.badges, up: to(["run", id]), crumbs: [[run.run.name, to(["run", id])], ["Find", null]],
     content: [titled("Find", "Words in every message of the run, or episodes by what happened in them. The address keeps what you asked."),
@@ -74,7 +75,8 @@ async function showHits(run, text, results) {
     }
   };
   replace(results, status, list, more);
-  await load();
+  do await load();
+  while (!more.hidden && shown < rowsBefore());
 }
 
 function hitView(run, hit) {

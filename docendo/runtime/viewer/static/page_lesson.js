@@ -21,9 +21,11 @@ export async function lessonPage(context) {
   const show = (phase) => {
     replace(strip, planStrip(page.phases, { text: result, href: (p) => to(["run", id, "lesson", condition, replicate], { phase: p.phase === phase ? null : p.phase }), chosen: phase }));
     for (const anchor of strip.querySelectorAll("a")) anchor.dataset.replace = "true";
-    replace(holder, episodeList(id, filtered(pages(`${base}/episodes`, { phase }), phase)).element);
+    const list = episodeList(id, filtered(pages(`${base}/episodes`, { phase }), phase));
+    replace(holder, list.element);
+    return list.loaded;
   };
-  show(query.phase);
+  await show(query.phase);
   return {
     title: `${lesson.label}, replicate ${lesson.replicate + 1}`, run: id, tab: "study", badges: run.badges, up: to(["run", id]),
     crumbs: [[run.run.name, to(["run", id])], [lesson.label, null], [`replicate ${lesson.replicate + 1}`, null]],

@@ -19,10 +19,11 @@ export async function runOf(id) {
 export async function studyPage(context) {
   const run = await runOf(context.run);
   const rest = h("div", {}, h("p", { class: "waiting", role: "status" }, "Computing the report …"));
-  fill(rest, run, context);
+  const filled = fill(rest, run, context);
+  if (context.kept) await filled;
   return {
     title: run.run.name, run: context.run, tab: "study", badges: run.badges, crumbs: [[run.run.name, null]],
-    content: [head(run), planStrip(run.phases.map((p) => ({ phase: p.id, kind: p.kind })), { text: (p) => about(run.phases.find((q) => q.id === p.phase)) }), rest],
+    content: [head(run), planStrip(run.phases.map((p) => ({ phase: p.id, kind: p.kind })), { text: (p) => about(run, run.phases.find((q) => q.id === p.phase)) }), rest],
   };
 }
 
@@ -38,13 +39,21 @@ async function fill(rest, run, context) {
   rest.dataset.done = "true";
 }
 
-function about(phase) {
-  return [phase.kind, phase.items, phase.policy ? words(phase.policy) : null, phase.rounds > 1 ? plural(phase.rounds, "round") : null].filter(Boolean).filter((t, i, all) => all.indexOf(t) === i).join(" · ");
+/** The values of an axis of the matrix; `null` where the path is none. */
+function varied(run, path) {
+  const values = run.axes.find((axis) => axis.path === path)?.values;
+  if (!values) return null;
+  return values.length > 3 ? `${brief(values[0])} … ${brief(values.at(-1))}` : values.map(brief).join(" | ");
+}
+
+function about(run, phase) {
+  const policies = run.axes.find((axis) => axis.path === `plan.${phase.id}.policy`)?.values.length;
+  return [phase.kind, phase.items, policies ? plural(policies, "policy", "policies") : phase.policy ? words(phase.policy) : null, phase.rounds > 1 ? plural(phase.rounds, "round") : null].filter(Boolean).filter((t, i, all) => all.indexOf(t) === i).join(" · ");
 }
 
 function head(run) {
   const sum = (key) => run.conditions.reduce((n, c) => n + c[key], 0);
-  const budget = Object.entries(run.budget).map(([unit, amount]) => `${words(unit)} ${brief(amount)}`).join(", ");
+  const budget = Object.entries(run.budget).map(([unit, amount]) => `${words(unit)} ${varied(run, `budget.${unit}`) ?? brief(amount)}`).join(", ");
   return titled(run.run.name, run.run.description, [statusChip(run.run.status), h("span", {}, h("b", {}, count(run.conditions.length)), ` × ${plural(run.replicates.length, "replicate")}`),
     h("span", {}, h("b", {}, count(sum("episodes"))), " episodes ran"), sum("failed") ? h("span", { class: "wrong" }, link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("failed"))), " failed")) : null,
     sum("missing") ? h("span", {}, link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("missing"))), " values missing")) : null, budget ? h("span", {}, `budget: ${budget}`) : null]);

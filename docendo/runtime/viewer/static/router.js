@@ -44,6 +44,11 @@ function decoded(text) {
   }
 }
 
+/** How many rows of lists stood here before, where the reader comes back. */
+export function rowsBefore() {
+  return current?.kept?.rows ?? 0;
+}
+
 /** Goes somewhere, leaving the present place in the history. */
 export function go(address) {
   remember();
@@ -107,7 +112,7 @@ function enter() {
 
 async function arrive(kept) {
   for (const action of leaving.splice(0)) action();
-  current = parse();
+  current = { ...parse(), kept };
   const mine = current;
   await show(current);
   if (mine !== current) return;
@@ -119,7 +124,7 @@ async function arrive(kept) {
 
 function remember() {
   const focus = document.activeElement?.closest?.("[data-focus]")?.dataset.focus ?? null;
-  sessionStorage.setItem(`place:${entry}`, JSON.stringify({ y: scrollY, focus }));
+  sessionStorage.setItem(`place:${entry}`, JSON.stringify({ y: scrollY, focus, rows: document.querySelectorAll("main [data-row]").length }));
 }
 
 function recall() {

@@ -205,11 +205,17 @@ function calibration({ report, calibration: found }, query) {
   return agents.length ? h("div", { id: "calibration" }, chooser("Calibration of", agents, query.calibration, draw, "calibration")) : null;
 }
 
+const FIRST = 4;
+
+function list(sentences) {
+  return h("ul", { class: "findings" }, sentences.map((text) => h("li", {}, text.replaceAll("`", ""))));
+}
+
 /** The key findings, the fidelity of the students, and the warnings. */
 export function findings({ report }) {
   return [
     report.warnings.map((text) => h("p", { class: "notice" }, h("span", { "aria-hidden": "true" }, "!"), text)),
-    report.findings.length ? section("Key findings", { class: "block" }, h("ul", { class: "findings" }, report.findings.map((text) => h("li", {}, text.replaceAll("`", ""))))) : null,
+    report.findings.length ? section("Key findings", { class: "block" }, list(report.findings.slice(0, FIRST)), report.findings.length > FIRST ? h("details", {}, h("summary", {}, plural(report.findings.length - FIRST, "more finding")), list(report.findings.slice(FIRST))) : null) : null,
     report.fidelity.length ? section("Are the students as they should be?", { class: "block" }, h("div", { class: "row" }, report.fidelity.map((f) => chip(f.limit === null ? "plain" : f.holds ? "good" : "bad", f.limit === null ? "·" : f.holds ? "✓" : "✗",
       `${words(f.measure)} ${number(f.mean)}${f.limit === null ? "" : ` (${f.at_least ? "at least" : "at most"} ${f.limit})`}`, `${plural(f.n, "answer")} before anybody taught them`)))) : null,
   ];

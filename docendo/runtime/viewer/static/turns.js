@@ -188,7 +188,7 @@ function memory(event) {
 
 function failure(event) {
   return h("div", { class: "notice bad" }, h("div", {}, h("strong", {}, `Failed (${event.failure}): `), event.message,
-    event.detail ? h("details", {}, h("summary", {}, "Traceback"), h("pre", {}, event.detail)) : null));
+    event.detail ? h("details", {}, h("summary", {}, "What was recorded"), h("pre", {}, event.detail)) : null));
 }
 
 function stop(event) {

@@ -144,11 +144,11 @@ def dialogues(model: dict[str, Any], episodes: int, turns: int) -> Study:
     }, base=Path()))  # fmt: skip
 
 
-async def live(study: Study, folder: Path, number_: int) -> int:
-    """The run as it always is, into a store of its own; gives the failed episodes."""
+async def live(study: Study, folder: Path, number_: int, most: int | None = None) -> int:
+    """The run as it always is, or its first lessons, into a store of its own; gives the failed episodes."""
     with open_store(f"sqlite:///{folder}/run-{number_}.db") as store:
         begin(study, store)
-        tally = await run_study(study, store, lessons=todo(study, store))
+        tally = await run_study(study, store, lessons=todo(study, store)[:most])
         return tally.failed
 
 
@@ -254,7 +254,7 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
     tape = Tape(backend.driver)
     backend._engine.driver = tape
     study = replace(study, backends={world: {"one": Talkative(backend, asked.longest)}})
-    await live(study, folder, -1)  # warms up what is compiled on first use
+    await live(study, folder, -1, 2)  # warms up what is compiled on first use
     block = backend.facts.block
     rows: dict[str, list[Pass]] = {}
     calls: list[Taken] = []

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The engines' environment is one of its own: it is large, and vLLM decides what else is in it.
 ENGINE := .venv-engine
 
-.PHONY: demo test checks lint types contracts unit engine docs gpu-check clean
+.PHONY: demo test checks lint types contracts unit engine docs screenshots gpu-check clean
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -59,6 +59,9 @@ engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: tra
 
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow
+
+screenshots: $(VENV)/.dev $(VENV)/.chromium  ## Makes the pictures of the viewer anew.
+	$(BIN)/python docs/make_screenshots.py
 
 gpu-check:  ## On a machine with a GPU, in an environment that has vLLM or transformers: PYTHON=... make gpu-check
 	$(PYTHON) benchmarks/gpu_check.py

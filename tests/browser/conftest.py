@@ -138,7 +138,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two runs of the gallery: dialogues with beliefs and leaks, and a grid of policies over budgets."""
     url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'runs.db'}"
     grid = "{plan.teach.policy: [random, expected_utility], budget.interventions: [0%, 50%, 100%]}"
-    docendo("run", "when-to-step-in", "-r", "2", "-n", "4", "-q", "--set", f"matrix={grid}", "--store", url)
+    docendo("run", "when-to-step-in", "-r", "1", "-n", "4", "-q", "--set", f"matrix={grid}", "--store", url)
     sources = "{plan.teach.moves.source: [random, self]}"
     controls = "[no_teacher, answer_only]"
     docendo("run", "tutoring-dialogue", "-r", "1", "-q", "--set", f"matrix={sources}", "--set",

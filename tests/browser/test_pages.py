@@ -117,6 +117,7 @@ def test_episode_marks_the_leak_at_the_very_words(page: Page, viewer: Served, pl
 def test_ledger_ticks_down_turn_by_turn(page: Page, viewer: Served, places: Places) -> None:
     page.goto(viewer.at(places.believing))
     turns = page.locator(".ledger .unit", has_text=re.compile("^turns")).locator("b")
+    turns.wait_for()
     left = []
     for number in page.locator(".turn-number").all():
         number.click()

@@ -1,19 +1,19 @@
 // The start: which page shows which place, and the keys that work everywhere.
 
-import { h, copy, replace } from "./dom.js";
-import { get, forget, exported } from "./data.js";
-import { bind, listen, sheet } from "./keys.js";
+import { copy, h, replace } from "./dom.js";
+import { exported, forget, get } from "./data.js";
 import { go, here, onLeave, place, refresh, start, to } from "./router.js";
-import { flip, header, problem, startTheme, tabAddress, tabs } from "./shell.js";
+import { bind, listen, sheet } from "./keys.js";
+import { comparePage } from "./page_compare.js";
+import { episodePage } from "./page_episode.js";
+import { errorsPage } from "./page_errors.js";
+import { findPage } from "./page_find.js";
+import { graphsPage } from "./page_graphs.js";
+import { lessonPage } from "./page_lesson.js";
+import { livePage } from "./page_live.js";
 import { storePage } from "./page_store.js";
 import { studyPage } from "./page_study.js";
-import { lessonPage } from "./page_lesson.js";
-import { episodePage } from "./page_episode.js";
-import { comparePage } from "./page_compare.js";
-import { findPage } from "./page_find.js";
-import { errorsPage } from "./page_errors.js";
-import { livePage } from "./page_live.js";
-import { graphsPage } from "./page_graphs.js";
+import { flip, header, problem, startTheme, tabAddress, tabs } from "./shell.js";
 
 place("store", "/", storePage);
 place("study", "/run/:run", studyPage);
@@ -28,14 +28,23 @@ place("graphs", "/run/:run/graphs", graphsPage);
 /** Shows the place. A page is {title, crumbs, tab?, run?, badges?, content, up?, keys?}. */
 async function show(context) {
   const main = document.getElementById("main");
-  const late = setTimeout(() => replace(main, h("p", { class: "waiting", role: "status" }, "Reading the store …")), 250);
+  const late = setTimeout(
+    () => replace(main, h("p", { class: "waiting", role: "status" }, "Reading the store …")),
+    250,
+  );
   let page;
   try {
-    if (!context.render) throw { message: `There is no page at ${context.path}.`, suggestion: "The link may be incomplete." };
+    if (!context.render)
+      throw { message: `There is no page at ${context.path}.`, suggestion: "The link may be incomplete." };
     page = await context.render(context);
   } catch (error) {
     if (!error.code && error.stack) console.error(error);
-    page = { title: "Not here", crumbs: context.run ? [[context.run, to(["run", context.run])]] : [], run: context.run ?? null, content: problem(error) };
+    page = {
+      title: "Not here",
+      crumbs: context.run ? [[context.run, to(["run", context.run])]] : [],
+      run: context.run ?? null,
+      content: problem(error),
+    };
   }
   clearTimeout(late);
   if (here() !== context) return;
@@ -57,37 +66,60 @@ function measure() {
 }
 
 function tabKeys() {
-  return tabs().map(([name, text, keys]) => ({ keys, does: text.toLowerCase(), run: () => (here().run ? go(tabAddress(here().run, name)) : false) }));
+  return tabs().map(([name, text, keys]) => ({
+    keys,
+    does: text.toLowerCase(),
+    run: () => (here().run ? go(tabAddress(here().run, name)) : false),
+  }));
 }
 
 function rows(step) {
   const all = [...document.querySelectorAll("main [data-row]")].filter((e) => e.getClientRects().length);
   if (!all.length) return false;
   const at = all.indexOf(document.activeElement);
-  const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.max(0, Math.min(all.length - 1, at + step))];
+  const next =
+    all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.max(0, Math.min(all.length - 1, at + step))];
   next.focus();
   next.scrollIntoView({ block: "nearest" });
 }
 
 bind("Everywhere", [
   { keys: "?", does: "this sheet", run: sheet },
-  { keys: "/", does: "to the search field", run: () => {
-    const field = document.querySelector("main [data-find]");
-    if (field) field.focus();
-    else if (here().run) go(to(["run", here().run, "find"]));
-  } },
-  { keys: "j or ArrowDown", does: "next row", run: (event) => (event.key === "ArrowDown" && !document.activeElement?.matches("[data-row]") ? false : rows(1)) },
-  { keys: "k or ArrowUp", does: "previous row", run: (event) => (event.key === "ArrowUp" && !document.activeElement?.matches("[data-row]") ? false : rows(-1)) },
+  {
+    keys: "/",
+    does: "to the search field",
+    run: () => {
+      const field = document.querySelector("main [data-find]");
+      if (field) field.focus();
+      else if (here().run) go(to(["run", here().run, "find"]));
+    },
+  },
+  {
+    keys: "j or ArrowDown",
+    does: "next row",
+    run: (event) =>
+      event.key === "ArrowDown" && !document.activeElement?.matches("[data-row]") ? false : rows(1),
+  },
+  {
+    keys: "k or ArrowUp",
+    does: "previous row",
+    run: (event) =>
+      event.key === "ArrowUp" && !document.activeElement?.matches("[data-row]") ? false : rows(-1),
+  },
   { keys: "u", does: "up: to what this belongs to", run: () => go(here().up ?? "#/") },
   ...tabKeys(),
   { keys: "g r", does: "all runs", run: () => go("#/") },
   { keys: "t", does: "dark or light", run: () => flip() },
   { keys: "y", does: "copy a link to this place", run: () => copy(location.href, "the link to this place") },
   ...(exported ? [] : [{ keys: "r", does: "read the store again", run: () => (forget(), refresh()) }]),
-  { keys: "Escape", does: "close what is open; leave a field", run: () => {
-    if (document.activeElement?.matches("input, select, textarea")) document.activeElement.blur();
-    return false;
-  } },
+  {
+    keys: "Escape",
+    does: "close what is open; leave a field",
+    run: () => {
+      if (document.activeElement?.matches("input, select, textarea")) document.activeElement.blur();
+      return false;
+    },
+  },
 ]);
 
 /** An export opens on its only run. */

@@ -1,7 +1,7 @@
 // What all charts share: scales, axes, series that differ in colour, shape and dash, and a frame in which every chart
 // can be saved as SVG or PNG and has its numbers as a table.
 
-import { h, s, button, download, replace, table, announce } from "./dom.js";
+import { announce, button, download, h, replace, s, scroller, table } from "./dom.js";
 
 /** Series are told apart by colour (Okabe and Ito), marker and dash together. */
 export const SERIES = 8;
@@ -27,7 +27,8 @@ export function ticks([low, high], wanted = 5) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((m) => m >= raw) ?? raw;
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(10)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++)
+    found.push(Number((i * step).toPrecision(10)));
   return found;
 }
 
@@ -63,25 +64,39 @@ export function marker(i, x, y, r = 4.5, attributes = {}) {
 /** Horizontal gridlines with their numbers, and a name for the axis. */
 export function yAxis(scale, { left, right, label, format = String, wanted = 5 }) {
   const [bottom, top] = scale.range;
-  return s("g", { class: "axis" },
+  return s(
+    "g",
+    { class: "axis" },
     ticks(scale.domain, wanted).map((value) => [
       s("line", { class: "grid", x1: left, x2: right, y1: scale(value), y2: scale(value) }),
       s("text", { x: left - 8, y: scale(value) + 4, "text-anchor": "end" }, format(value)),
     ]),
-    label ? s("text", { class: "axis-name", x: left, y: Math.min(top, bottom) - 12, "text-anchor": "start" }, label) : null);
+    label
+      ? s(
+          "text",
+          { class: "axis-name", x: left, y: Math.min(top, bottom) - 12, "text-anchor": "start" },
+          label,
+        )
+      : null,
+  );
 }
 
 /** The horizontal axis: numbers of a scale, or `marks` [[x, text], ...] of named places. */
 export function xAxis(scale, { y, label, format = String, marks, wanted = 6 }) {
   const [left, right] = scale.range;
   const shown = marks ?? ticks(scale.domain, wanted).map((value) => [scale(value), format(value)]);
-  return s("g", { class: "axis" },
+  return s(
+    "g",
+    { class: "axis" },
     s("line", { class: "base", x1: left, x2: right, y1: y, y2: y }),
     shown.map(([x, text]) => [
       s("line", { class: "tick", x1: x, x2: x, y1: y, y2: y + 4 }),
       s("text", { x, y: y + 18, "text-anchor": "middle" }, text),
     ]),
-    label ? s("text", { class: "axis-name", x: (left + right) / 2, y: y + 38, "text-anchor": "middle" }, label) : null);
+    label
+      ? s("text", { class: "axis-name", x: (left + right) / 2, y: y + 38, "text-anchor": "middle" }, label)
+      : null,
+  );
 }
 
 /** Moves labels apart so that each has its line: [{y, ...}] -> the same with `at`. */
@@ -97,7 +112,17 @@ export function spread(labels, gap, [top, bottom]) {
 
 /** A drawing of `width` x `height` that says in words what it shows; a picture, or a group where it holds links. */
 export function drawing(width, height, title, ...children) {
-  const svg = s("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", "aria-label": title, "data-width": width, "data-height": height }, ...children);
+  const svg = s(
+    "svg",
+    {
+      viewBox: `0 0 ${width} ${height}`,
+      class: "chart",
+      "aria-label": title,
+      "data-width": width,
+      "data-height": height,
+    },
+    ...children,
+  );
   svg.setAttribute("role", svg.querySelector("a") ? "group" : "img");
   return svg;
 }
@@ -109,31 +134,72 @@ export function frame({ title, note, draw, numbers, name }) {
   const place = h("div", {}, draw(720));
   const svg = () => place.firstChild;
   const holder = h("div", { class: "numbers", hidden: true });
-  const toggle = button("Table", () => {
-    if (!holder.childNodes.length) replace(holder, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": `${title}: numbers` }, table(`${title}: numbers`, numbers.columns, numbers.rows, { class: "plain" })));
-    holder.hidden = !holder.hidden;
-    toggle.setAttribute("aria-expanded", String(!holder.hidden));
-  }, { "aria-expanded": "false" });
+  const toggle = button(
+    "Table",
+    () => {
+      if (!holder.childNodes.length)
+        replace(
+          holder,
+          scroller(
+            `${title}: numbers`,
+            table(`${title}: numbers`, numbers.columns, numbers.rows, { class: "plain" }),
+          ),
+        );
+      holder.hidden = !holder.hidden;
+      toggle.setAttribute("aria-expanded", String(!holder.hidden));
+    },
+    { "aria-expanded": "false" },
+  );
   let drawn = 720;
   new ResizeObserver(([{ contentRect }]) => {
     const width = Math.round(Math.max(NARROWEST, Math.min(WIDEST, contentRect.width)));
     if (contentRect.width && Math.abs(width - drawn) > 8) replace(place, draw((drawn = width)));
   }).observe(place);
-  return h("figure", { class: "chart-frame" },
-    h("figcaption", {}, h("div", {}, h("strong", {}, title), note ? h("p", {}, note) : null),
-      h("div", { class: "tools" },
-        button("SVG", () => download(`${name}.svg`, standalone(svg()), "image/svg+xml"), { title: "Save as SVG" }),
-        button("PNG", () => savePng(svg(), name), { title: "Save as PNG" }), toggle)),
-    place, holder);
+  return h(
+    "figure",
+    { class: "chart-frame" },
+    h(
+      "figcaption",
+      {},
+      h("div", {}, h("strong", {}, title), note ? h("p", {}, note) : null),
+      h(
+        "div",
+        { class: "tools" },
+        button("SVG", () => download(`${name}.svg`, standalone(svg()), "image/svg+xml"), {
+          title: "Save as SVG",
+        }),
+        button("PNG", () => savePng(svg(), name), { title: "Save as PNG" }),
+        toggle,
+      ),
+    ),
+    place,
+    holder,
+  );
 }
 
-const INLINED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-opacity", "opacity",
-  "font-size", "font-weight", "font-family", "text-anchor", "paint-order"];
+const INLINED = [
+  "fill",
+  "fill-opacity",
+  "stroke",
+  "stroke-width",
+  "stroke-dasharray",
+  "stroke-linecap",
+  "stroke-opacity",
+  "opacity",
+  "font-size",
+  "font-weight",
+  "font-family",
+  "text-anchor",
+  "paint-order",
+];
 
 /** The drawing as a file of its own: its looks inlined, since the style sheet stays behind. */
 export function standalone(svg) {
   const copy = svg.cloneNode(true);
-  const [from, into] = [[svg, ...svg.querySelectorAll("*")], [copy, ...copy.querySelectorAll("*")]];
+  const [from, into] = [
+    [svg, ...svg.querySelectorAll("*")],
+    [copy, ...copy.querySelectorAll("*")],
+  ];
   from.forEach((element, i) => {
     const style = getComputedStyle(element);
     for (const property of INLINED) into[i].setAttribute(property, style.getPropertyValue(property));

@@ -44,10 +44,15 @@ async function fromServer(address) {
   try {
     response = await fetch(`api/${encoded(address)}`, { headers: { accept: "application/json" } });
   } catch {
-    throw new Refused({ code: "unreachable", message: "The viewer's server does not answer.", suggestion: "It may have been stopped: `docendo view` starts it again." });
+    throw new Refused({
+      code: "unreachable",
+      message: "The viewer's server does not answer.",
+      suggestion: "It may have been stopped: `docendo view` starts it again.",
+    });
   }
   const body = await response.json().catch(() => null);
-  if (!response.ok) throw new Refused(body?.error ?? { message: `The server answered ${response.status} to ${address}.` });
+  if (!response.ok)
+    throw new Refused(body?.error ?? { message: `The server answered ${response.status} to ${address}.` });
   return body;
 }
 
@@ -58,7 +63,12 @@ function encoded(address) {
 
 async function fromFile(path, address) {
   const number = store.documents[address] ?? store.documents[path];
-  if (number === undefined) throw new Refused({ code: "not_exported", message: "This is not in the exported file.", suggestion: "`docendo view` shows everything that the store holds." });
+  if (number === undefined)
+    throw new Refused({
+      code: "not_exported",
+      message: "This is not in the exported file.",
+      suggestion: "`docendo view` shows everything that the store holds.",
+    });
   const { documents } = await chunk(number);
   const found = documents[address] ?? documents[path];
   return found.chunks ? { ...found, texts: await textsOf(found) } : found;

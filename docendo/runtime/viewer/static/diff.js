@@ -10,9 +10,14 @@ export function diffWords(first, second) {
   let start = 0;
   while (start < a.length && start < b.length && a[start] === b[start]) start++;
   let end = 0;
-  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
+  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end])
+    end++;
   const middle = common(a.slice(start, a.length - end), b.slice(start, b.length - end));
-  const whole = [...a.slice(0, start).map((w) => ["same", w]), ...middle, ...a.slice(a.length - end).map((w) => ["same", w])];
+  const whole = [
+    ...a.slice(0, start).map((w) => ["same", w]),
+    ...middle,
+    ...a.slice(a.length - end).map((w) => ["same", w]),
+  ];
   const merged = [];
   for (const [kind, word] of whole) {
     if (merged.at(-1)?.[0] === kind) merged.at(-1)[1] += word;
@@ -31,14 +36,18 @@ function common(a, b) {
   const length = new Uint16Array((a.length + 1) * width);
   for (let i = a.length - 1; i >= 0; i--) {
     for (let j = b.length - 1; j >= 0; j--) {
-      length[i * width + j] = a[i] === b[j] ? length[(i + 1) * width + j + 1] + 1 : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
+      length[i * width + j] =
+        a[i] === b[j]
+          ? length[(i + 1) * width + j + 1] + 1
+          : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
     }
   }
   const found = [];
   let [i, j] = [0, 0];
   while (i < a.length || j < b.length) {
-    if (i < a.length && j < b.length && a[i] === b[j]) found.push(["same", a[i++]]), j++;
-    else if (j < b.length && (i === a.length || length[i * width + j + 1] > length[(i + 1) * width + j])) found.push(["new", b[j++]]);
+    if (i < a.length && j < b.length && a[i] === b[j]) (found.push(["same", a[i++]]), j++);
+    else if (j < b.length && (i === a.length || length[i * width + j + 1] > length[(i + 1) * width + j]))
+      found.push(["new", b[j++]]);
     else found.push(["gone", a[i++]]);
   }
   return found;
@@ -47,8 +56,9 @@ function common(a, b) {
 /** One side of a difference: `side` is `first` or `second`. What is on this side only is marked. */
 export function diffSide(parts, side) {
   const mine = side === "first" ? "gone" : "new";
-  return parts.filter(([kind]) => kind === "same" || kind === mine).map(([kind, text]) =>
-    kind === "same" ? text : h(side === "first" ? "del" : "ins", {}, text));
+  return parts
+    .filter(([kind]) => kind === "same" || kind === mine)
+    .map(([kind, text]) => (kind === "same" ? text : h(side === "first" ? "del" : "ins", {}, text)));
 }
 
 /** Share of the words that both texts have, from 0 to 1. */

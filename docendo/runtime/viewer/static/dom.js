@@ -64,20 +64,35 @@ export function link(href, attributes, ...children) {
 
 /** A word or two in a pill: `kind` picks its colours, `mark` the sign that says the same without colour. */
 export function chip(kind, mark, text, title) {
-  return h("span", { class: `chip ${kind}`, title }, mark ? h("span", { class: "mark", "aria-hidden": "true" }, mark) : null, text);
+  return h(
+    "span",
+    { class: `chip ${kind}`, title },
+    mark ? h("span", { class: "mark", "aria-hidden": "true" }, mark) : null,
+    text,
+  );
 }
 
 /** A set of choices of which one is taken. */
 export function segmented(label, options, chosen, onChoose) {
   const buttons = options.map(([value, text, title]) =>
-    button(text, () => onChoose(value), { "aria-pressed": String(value === chosen), title, "data-value": value }));
+    button(text, () => onChoose(value), {
+      "aria-pressed": String(value === chosen),
+      title,
+      "data-value": value,
+    }),
+  );
   return h("div", { class: "segmented", role: "group", "aria-label": label }, buttons);
 }
 
 /** A choice from a list. */
 export function select(label, options, chosen, onChoose) {
-  const list = h("select", { "aria-label": label, on: { change: () => onChoose(list.value) } },
-    options.map(([value, text]) => h("option", { value, ...(value === chosen ? { selected: true } : {}) }, text)));
+  const list = h(
+    "select",
+    { "aria-label": label, on: { change: () => onChoose(list.value) } },
+    options.map(([value, text]) =>
+      h("option", { value, ...(value === chosen ? { selected: true } : {}) }, text),
+    ),
+  );
   return h("label", { class: "field" }, h("span", {}, label), list);
 }
 
@@ -88,11 +103,36 @@ export function section(title, attributes, ...children) {
 
 /** A table of plain values. `columns`: [{title, number?, cell?}]; `rows`: lists of values or nodes. */
 export function table(caption, columns, rows, attributes = {}) {
-  return h("table", attributes,
+  return h(
+    "table",
+    attributes,
     caption ? h("caption", {}, caption) : null,
-    h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: c.number ? "number" : null }, c.title)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, i) =>
-      h("td", { class: columns[i].number ? "number" : null }, value ?? "–"))))));
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        columns.map((c) => h("th", { scope: "col", class: c.number ? "number" : null }, c.title)),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      rows.map((row) =>
+        h(
+          "tr",
+          {},
+          row.map((value, i) => h("td", { class: columns[i].number ? "number" : null }, value ?? "–")),
+        ),
+      ),
+    ),
+  );
+}
+
+/** Something that may be wider or longer than its room: it scrolls by itself, also by keyboard. */
+export function scroller(label, ...children) {
+  return h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": label }, ...children);
 }
 
 /** Says something to the reader, also by screen reader, without taking the focus. */

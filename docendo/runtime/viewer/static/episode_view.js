@@ -4,21 +4,63 @@ import { h, link, replace, segmented } from "./dom.js";
 import { count, duration, words } from "./format.js";
 import { get } from "./data.js";
 import { amend, onLeave, to } from "./router.js";
+import { beliefPanel } from "./beliefs.js";
+import { graphDrawing } from "./graph.js";
+import { player } from "./player.js";
+import { drawer } from "./saw.js";
 import { laneOf, stepOf, turnKey } from "./transcript.js";
 import { groups, turnText } from "./turns.js";
-import { player } from "./player.js";
-import { beliefPanel } from "./beliefs.js";
-import { drawer } from "./saw.js";
-import { graphDrawing } from "./graph.js";
 
 /** From so many steps on, rows out of sight are not laid out. */
 const LONG = 150;
 
 /** The view: {element, shown, keys}. */
 export function episodeView(run, { page, all, flags, limits, path }, query) {
-  const state = { at: Math.max(0, stepOf(all, query.turn)), chosen: stepOf(all, query.turn) >= 0, playing: false };
-  const listeners = [];
+  const { roles } = page;
+  const reader = position(all, query);
+  let calls = null;
+  const saw = drawer({
+    all,
+    roles,
+    calls: () => (calls ??= get(`${path}/calls`)),
+    moved: (step) => amend({ saw: step ? turnKey(step) : null }),
+  });
+  const open = (step) => (reader.choose(step.index, false), saw.open(step));
+  const lens = lensOf(page, all, query, (name) => {
+    const view = { roles, flags, lens: name, open, choose: (step) => reader.choose(step.index, false) };
+    reader.put(groups(all, view));
+  });
+  const bar = player(all, { roles, limits, flags, choose: reader.choose, playing: reader.play });
+  reader.hear((at) => bar.at(at));
+  const margin = all.some((step) => laneOf(step, roles) === "margin");
+  const root = h("div", { class: `episode ${margin ? "" : "no-margin"}` });
+  const panel = sidePanel(run, { page, all }, query, reader, root);
+  const switches = h("div", { class: "row" }, lens.element, h("span", { class: "spacer" }), panel.switch);
+  replace(
+    root,
+    h("div", { class: "bar-top" }, bar.element, switches),
+    h("div", { class: "dialogue" }, lanesHead(all, roles), reader.list),
+    panel.element,
+  );
+  lens.draw();
+  onLeave(() => (bar.stop(), saw.dialog.remove(), panel.leave()));
+  const shown = () => {
+    fit(root);
+    reader.arrive();
+    if (stepOf(all, query.saw) >= 0) saw.open(all[stepOf(all, query.saw)]);
+  };
+  return { element: root, shown, keys: keysOf({ reader, all, bar, saw, panel, lens }) };
+}
+
+/** Where the reader is in an episode: the rows, which of them is the present one, and who wants to know. */
+function position(all, query) {
+  const state = {
+    at: Math.max(0, stepOf(all, query.turn)),
+    chosen: stepOf(all, query.turn) >= 0,
+    playing: false,
+  };
   const list = h("ol", { class: `turns ${all.length > LONG ? "long" : ""}`, "aria-label": "Turns" });
+  const listeners = [];
   let rows = [];
   const mark = (scroll) => {
     rows.forEach((element, i) => {
@@ -29,40 +71,35 @@ export function episodeView(run, { page, all, flags, limits, path }, query) {
     if (scroll) reveal(rows[state.at]);
   };
   const choose = (index, scroll = true) => {
-    [state.at, state.chosen] = [index, true];
-    amend({ turn: turnKey(all[index]) });
+    [state.at, state.chosen] = [Math.max(0, Math.min(all.length - 1, index)), true];
+    amend({ turn: turnKey(all[state.at]) });
     mark(scroll);
   };
-  const move = (by) => choose(state.chosen ? Math.max(0, Math.min(all.length - 1, state.at + by)) : by > 0 ? 0 : all.length - 1);
-  let calls = null;
-  const saw = drawer({ all, roles: page.roles, calls: () => (calls ??= get(`${path}/calls`)), moved: (step) => amend({ saw: step ? turnKey(step) : null }) });
-  const bar = player(all, { roles: page.roles, limits, flags, choose, playing: (on) => ((state.playing = on), mark(false)) });
-  const lens = lensOf(page, all, query, (name) => {
-    const [shown, elements] = groups(all, { roles: page.roles, flags, lens: name, open: (s) => (choose(s.index, false), saw.open(s)), choose: (s) => choose(s.index, false) });
-    rows = elements;
-    replace(list, shown);
-    mark(false);
-  });
-  listeners.push((at) => bar.at(at));
-  const root = h("div", { class: `episode ${all.some((s) => laneOf(s, page.roles) === "margin") ? "" : "no-margin"}` });
-  const panel = sidePanel(run, { page, all }, query, choose, root, listeners);
-  replace(root, h("div", { class: "bar-top" }, bar.element, h("div", { class: "row" }, lens.element, h("span", { class: "spacer" }), panel.switch)),
-    h("div", { class: "dialogue" }, lanesHead(all, page.roles), list), panel.element);
-  lens.draw();
-  onLeave(() => (bar.stop(), saw.dialog.remove(), panel.leave()));
-  const keys = [
-    { keys: "j or ArrowDown", does: "next turn", run: () => move(1) }, { keys: "k or ArrowUp", does: "previous turn", run: () => move(-1) },
-    { keys: "Home", does: "first turn", run: () => choose(0) }, { keys: "End", does: "last turn", run: () => choose(all.length - 1) },
-    { keys: "Space", does: "play, pause", run: () => bar.toggle() }, { keys: "w", does: "what the agent of this turn saw", run: () => saw.open(all[state.at]) },
-    { keys: "b", does: "belief against truth", run: () => panel.show("belief") }, { keys: "d", does: "the graph at this turn", run: () => panel.show("graph") },
-    { keys: "x", does: "facts of the episode", run: () => panel.show("facts") }, { keys: "l", does: "next lens: only what one agent can read", run: () => lens.next() },
-  ];
-  const shown = () => {
-    fit(root);
-    if (state.chosen) requestAnimationFrame(() => reveal(rows[state.at]));
-    if (query.saw !== undefined && stepOf(all, query.saw) >= 0) saw.open(all[stepOf(all, query.saw)]);
+  return {
+    list,
+    choose,
+    at: () => state.at,
+    hear: (listener) => listeners.push(listener),
+    move: (by) => choose(state.chosen ? state.at + by : by > 0 ? 0 : all.length - 1),
+    play: (on) => ((state.playing = on), mark(false)),
+    put: ([shown, elements]) => ((rows = elements), replace(list, shown), mark(false)),
+    arrive: () => state.chosen && requestAnimationFrame(() => reveal(rows[state.at])),
   };
-  return { element: root, shown, keys };
+}
+
+function keysOf({ reader, all, bar, saw, panel, lens }) {
+  return [
+    { keys: "j or ArrowDown", does: "next turn", run: () => reader.move(1) },
+    { keys: "k or ArrowUp", does: "previous turn", run: () => reader.move(-1) },
+    { keys: "Home", does: "first turn", run: () => reader.choose(0) },
+    { keys: "End", does: "last turn", run: () => reader.choose(all.length - 1) },
+    { keys: "Space", does: "play, pause", run: () => bar.toggle() },
+    { keys: "w", does: "what the agent of this turn saw", run: () => saw.open(all[reader.at()]) },
+    { keys: "b", does: "belief against truth", run: () => panel.show("belief") },
+    { keys: "d", does: "the graph at this turn", run: () => panel.show("graph") },
+    { keys: "x", does: "facts of the episode", run: () => panel.show("facts") },
+    { keys: "l", does: "next lens: only what one agent can read", run: () => lens.next() },
+  ];
 }
 
 /** Scrolls so that a row stands below the bars that stay. */
@@ -70,7 +107,8 @@ function reveal(element) {
   const bar = document.querySelector(".bar-top").getBoundingClientRect();
   const box = element.getBoundingClientRect();
   if (box.top < bar.bottom + 8) scrollBy(0, box.top - bar.bottom - 8);
-  else if (box.bottom > innerHeight - 12) scrollBy(0, Math.min(box.top - bar.bottom - 8, box.bottom - innerHeight + 12));
+  else if (box.bottom > innerHeight - 12)
+    scrollBy(0, Math.min(box.top - bar.bottom - 8, box.bottom - innerHeight + 12));
 }
 
 /** Tells the style sheet how high the bar is, so that turn numbers and the panel stay below it. */
@@ -82,11 +120,32 @@ function fit(root) {
 }
 
 function lensOf(page, all, query, draw) {
-  const names = ["", ...new Set(all.filter((s) => s.calls.length || s.messages.length).map((s) => s.agent).filter(Boolean))];
+  const names = [
+    "",
+    ...new Set(
+      all
+        .filter((s) => s.calls.length || s.messages.length)
+        .map((s) => s.agent)
+        .filter(Boolean),
+    ),
+  ];
   let chosen = names.includes(query.lens) ? query.lens : "";
   const element = h("div", { class: "row" });
   const show = () => {
-    replace(element, h("span", { class: "soft small" }, "Read as"), segmented("Read as", names.map((a) => [a, a || "everybody", a ? `Only what ${a} can read; the rest is struck out` : "Everything that was said"]), chosen, take));
+    replace(
+      element,
+      h("span", { class: "soft small" }, "Read as"),
+      segmented(
+        "Read as",
+        names.map((a) => [
+          a,
+          a || "everybody",
+          a ? `Only what ${a} can read; the rest is struck out` : "Everything that was said",
+        ]),
+        chosen,
+        take,
+      ),
+    );
     draw(chosen);
   };
   const take = (name) => {
@@ -100,18 +159,46 @@ function lensOf(page, all, query, draw) {
 function lanesHead(all, roles) {
   const agents = [...new Set(all.map((s) => s.agent).filter(Boolean))];
   const of = (test) => agents.filter(test).join(", ");
-  return h("div", { class: "lanes-head", "aria-hidden": "true" },
-    h("span", { class: "lanes" }, h("span", {}, of((a) => roles[a] === "teacher")), h("span", {}, of((a) => roles[a] === "student"))),
-    h("span", { class: "m" }, of((a) => roles[a] !== "teacher" && roles[a] !== "student")));
+  return h(
+    "div",
+    { class: "lanes-head", "aria-hidden": "true" },
+    h(
+      "span",
+      { class: "lanes" },
+      h(
+        "span",
+        {},
+        of((a) => roles[a] === "teacher"),
+      ),
+      h(
+        "span",
+        {},
+        of((a) => roles[a] === "student"),
+      ),
+    ),
+    h(
+      "span",
+      { class: "m" },
+      of((a) => roles[a] !== "teacher" && roles[a] !== "student"),
+    ),
+  );
 }
 
-function sidePanel(run, { page, all }, query, choose, root, listeners) {
+function sidePanel(run, { page, all }, query, reader, root) {
   const wide = matchMedia("(min-width: 1121px)");
-  const beliefs = beliefPanel(all, page.beliefs, choose);
-  if (beliefs) listeners.push((at) => beliefs.at(at));
-  const graph = graphPanel(run, page, all, listeners);
-  const parts = { belief: beliefs ? () => [h("h2", {}, "Belief against truth"), beliefs.element] : null, graph, facts: () => facts(page, all) };
-  const options = [["belief", "Belief", "Belief against truth (b)"], ["graph", "Graph", "The graph at this turn (d)"], ["facts", "Facts", "Facts of the episode (x)"]].filter(([name]) => parts[name]);
+  const beliefs = beliefPanel(all, page.beliefs, reader.choose);
+  if (beliefs) reader.hear((at) => beliefs.at(at));
+  const graph = graphPanel(run, page, all, reader);
+  const parts = {
+    belief: beliefs ? () => [h("h2", {}, "Belief against truth"), beliefs.element] : null,
+    graph,
+    facts: () => facts(page, all),
+  };
+  const options = [
+    ["belief", "Belief", "Belief against truth (b)"],
+    ["graph", "Graph", "The graph at this turn (d)"],
+    ["facts", "Facts", "Facts of the episode (x)"],
+  ].filter(([name]) => parts[name]);
   const usual = () => (wide.matches ? options[0][0] : "none");
   let open = query.panel ?? null;
   const element = h("aside", { class: "side", "aria-label": "Panel", tabindex: "0" });
@@ -134,23 +221,36 @@ function sidePanel(run, { page, all }, query, choose, root, listeners) {
   return { element, switch: switcher, show, leave: () => wide.removeEventListener("change", draw) };
 }
 
-function graphPanel(run, page, all, listeners) {
+function graphPanel(run, page, all, reader) {
   const holder = h("div", {}, h("p", { class: "waiting" }, "Reading the graph …"));
   const { condition, replicate, phase } = page.row;
-  const acting = new Map(page.nodes.map((n) => [n.branch ? `${n.turn}~${n.branch}` : String(n.turn), n.node]));
+  const acting = new Map(
+    page.nodes.map((n) => [n.branch ? `${n.turn}~${n.branch}` : String(n.turn), n.node]),
+  );
   let drawn = null;
   let last = [all.length - 1, false];
   const mark = (at, chosen) => {
     last = [at, chosen];
     drawn?.acting(chosen ? (acting.get(turnKey(all[at])) ?? (all[at].stops.length ? "end" : "")) : "");
   };
-  listeners.push(mark);
+  reader.hear(mark);
   let asked = false;
   const load = async () => {
-    const found = (await get(`runs/${run}/lessons/${condition}/${replicate}/graphs`)).phases.find((g) => g.phase === phase);
+    const found = (await get(`runs/${run}/lessons/${condition}/${replicate}/graphs`)).phases.find(
+      (g) => g.phase === phase,
+    );
     if (!found) return replace(holder, h("p", { class: "empty" }, "This phase has no graph."));
     drawn = graphDrawing(`Graph of ${words(phase)}`, found.nodes, found.edges, page.roles, true);
-    replace(holder, drawn, h("p", { class: "small soft" }, "Marked: the node that acts at this turn. ", link(to(["run", run, "graphs"], { condition, replicate, phase }), {}, "All graphs of the lesson")));
+    replace(
+      holder,
+      drawn,
+      h(
+        "p",
+        { class: "small soft" },
+        "Marked: the node that acts at this turn. ",
+        link(to(["run", run, "graphs"], { condition, replicate, phase }), {}, "All graphs of the lesson"),
+      ),
+    );
     mark(...last);
   };
   return () => {
@@ -163,8 +263,33 @@ function graphPanel(run, page, all, listeners) {
 function facts(page, all) {
   const { row } = page;
   const seconds = Object.values(page.calls).reduce((n, c) => n + c.latency_s, 0);
-  const pairs = [["condition", page.label], ["replicate", row.replicate + 1], ["phase", `${words(row.phase)} (${row.phase_kind})`], ["item", row.item || "–"], ["student", row.student || "–"], ["turns", turnText(all.at(-1))],
-    ["events", count(row.events)], ["calls", `${count(row.calls)}, ${duration(seconds)}`], ["spent", Object.entries(row.spent).map(([u, n]) => `${words(u)} ${n}`).join(", ") || "nothing"], ["moves", row.moves.join(", ") || "–"],
-    ["time", duration(row.wall_s)], ["episode", h("code", {}, row.key)], ["digest", h("code", {}, page.digest)], ...Object.entries(page.coordinates).map(([k, v]) => [k, String(v)])];
-  return [h("h2", {}, "Facts"), h("dl", { class: "pairs" }, pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))];
+  const pairs = [
+    ["condition", page.label],
+    ["replicate", row.replicate + 1],
+    ["phase", `${words(row.phase)} (${row.phase_kind})`],
+    ["item", row.item || "–"],
+    ["student", row.student || "–"],
+    ["turns", turnText(all.at(-1))],
+    ["events", count(row.events)],
+    ["calls", `${count(row.calls)}, ${duration(seconds)}`],
+    [
+      "spent",
+      Object.entries(row.spent)
+        .map(([u, n]) => `${words(u)} ${n}`)
+        .join(", ") || "nothing",
+    ],
+    ["moves", row.moves.join(", ") || "–"],
+    ["time", duration(row.wall_s)],
+    ["episode", h("code", {}, row.key)],
+    ["digest", h("code", {}, page.digest)],
+    ...Object.entries(page.coordinates).map(([k, v]) => [k, String(v)]),
+  ];
+  return [
+    h("h2", {}, "Facts"),
+    h(
+      "dl",
+      { class: "pairs" },
+      pairs.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    ),
+  ];
 }

@@ -3,7 +3,8 @@
 
 import { Refused } from "./data.js";
 
-const TOKEN = /\s*(?:(\d+\.?\d*(?:e[-+]?\d+)?)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([A-Za-z_]\w*)|(\/\/|<=|>=|==|!=|[-+*\/%<>()\[\],.]))/y;
+const TOKEN =
+  /\s*(?:(\d+\.?\d*(?:e[-+]?\d+)?)|("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|([A-Za-z_]\w*)|(\/\/|<=|>=|==|!=|[-+*\/%<>()\[\],.]))/y;
 const COMPARE = new Set(["<", "<=", ">", ">=", "==", "!="]);
 const WORDS = new Set(["and", "or", "not", "in", "is", "if", "else", "for", "True", "False", "None"]);
 const AGGREGATES = new Set(["any", "all", "sum", "count", "min", "max"]);
@@ -29,8 +30,19 @@ function refuse(message, at, suggestion = "") {
 
 class Parser {
   constructor(text, names, fields) {
-    Object.assign(this, { names, fields, variables: new Set(), tokens: tokenize(text), at: 0, end: text.length });
-    this.binders = new Set(this.tokens.flatMap((t, i) => (t.text === "for" && this.tokens[i + 1]?.kind === "name" ? [this.tokens[i + 1].text] : [])));
+    Object.assign(this, {
+      names,
+      fields,
+      variables: new Set(),
+      tokens: tokenize(text),
+      at: 0,
+      end: text.length,
+    });
+    this.binders = new Set(
+      this.tokens.flatMap((t, i) =>
+        t.text === "for" && this.tokens[i + 1]?.kind === "name" ? [this.tokens[i + 1].text] : [],
+      ),
+    );
   }
 
   get next() {
@@ -44,7 +56,11 @@ class Parser {
   }
 
   expect(text) {
-    if (!this.accept(text)) throw refuse(`expected \`${text}\`${this.next.text ? `, found \`${this.next.text}\`` : " at the end"}`, this.next.at);
+    if (!this.accept(text))
+      throw refuse(
+        `expected \`${text}\`${this.next.text ? `, found \`${this.next.text}\`` : " at the end"}`,
+        this.next.at,
+      );
   }
 
   whole() {
@@ -83,7 +99,8 @@ class Parser {
   operator() {
     if (COMPARE.has(this.next.text) && this.next.kind === "sign") return this.tokens[this.at++].text;
     if (this.accept("in")) return "in";
-    if (this.next.text === "not" && this.tokens[this.at + 1]?.text === "in") return (this.at += 2), "not in";
+    if (this.next.text === "not" && this.tokens[this.at + 1]?.text === "in")
+      return ((this.at += 2), "not in");
     if (this.accept("is")) return this.accept("not") ? "is not" : "is";
     return null;
   }
@@ -106,13 +123,15 @@ class Parser {
 
   sum() {
     let left = this.product();
-    while (["+", "-"].includes(this.next.text) && this.next.kind === "sign") left = arithmetic(this.tokens[this.at++].text, left, this.product());
+    while (["+", "-"].includes(this.next.text) && this.next.kind === "sign")
+      left = arithmetic(this.tokens[this.at++].text, left, this.product());
     return left;
   }
 
   product() {
     let left = this.unary();
-    while (["*", "/", "//", "%"].includes(this.next.text) && this.next.kind === "sign") left = arithmetic(this.tokens[this.at++].text, left, this.unary());
+    while (["*", "/", "//", "%"].includes(this.next.text) && this.next.kind === "sign")
+      left = arithmetic(this.tokens[this.at++].text, left, this.unary());
     return left;
   }
 
@@ -127,10 +146,14 @@ class Parser {
     this.at++;
     if (token.kind === "number") return () => Number(token.text);
     if (token.kind === "string") return () => token.value;
-    if (token.kind === "name" && { True: 1, False: 1, None: 1 }[token.text]) return () => ({ True: true, False: false, None: null })[token.text];
+    if (token.kind === "name" && { True: 1, False: 1, None: 1 }[token.text])
+      return () => ({ True: true, False: false, None: null })[token.text];
     if (token.text === "(" || token.text === "[") return this.list(token.text === "(" ? ")" : "]");
     if (token.kind === "name" && !WORDS.has(token.text)) return this.name(token);
-    throw refuse(token.text ? `\`${token.text}\` is not expected here` : "the filter ends too early", token.at);
+    throw refuse(
+      token.text ? `\`${token.text}\` is not expected here` : "the filter ends too early",
+      token.at,
+    );
   }
 
   list(close) {
@@ -150,7 +173,8 @@ class Parser {
   name(token) {
     const { text } = token;
     if (this.next.text === "(" && this.next.kind === "sign") return this.call(token);
-    if (this.binders.has(text) && (this.variables.has(text) || !this.names.has(text))) return Object.assign((s) => s.turn[text], { variable: text });
+    if (this.binders.has(text) && (this.variables.has(text) || !this.names.has(text)))
+      return Object.assign((s) => s.turn[text], { variable: text });
     if (!this.names.has(text)) throw unknown("name", token, this.names);
     return (s) => s.row[text] ?? null;
   }
@@ -163,7 +187,11 @@ class Parser {
     if (this.accept("for")) return this.over(token.text, body);
     this.at = mark;
     const parts = [].concat(this.arguments());
-    return (s) => applied(token.text, parts.map((part) => part(s)));
+    return (s) =>
+      applied(
+        token.text,
+        parts.map((part) => part(s)),
+      );
   }
 
   arguments() {
@@ -187,7 +215,9 @@ class Parser {
     this.expect(")");
     return (s) => {
       const inside = (turn) => ({ ...s, turn: { ...s.turn, [variable.text]: turn } });
-      return applied(how, [(source(s) ?? []).filter((t) => truth(test(inside(t)))).map((t) => body(inside(t)))]);
+      return applied(how, [
+        (source(s) ?? []).filter((t) => truth(test(inside(t)))).map((t) => body(inside(t))),
+      ]);
     };
   }
 
@@ -204,9 +234,16 @@ class Parser {
     if (this.accept("(")) {
       if (!METHODS.has(field.text)) throw unknown("method", field, METHODS);
       const parts = this.arguments();
-      return this.trailer((s) => method(field.text, tree(s), parts.map((part) => part(s))));
+      return this.trailer((s) =>
+        method(
+          field.text,
+          tree(s),
+          parts.map((part) => part(s)),
+        ),
+      );
     }
-    if (!tree.variable) throw refuse(`only turns have fields: \`.${field.text}\` stands behind something else`, field.at);
+    if (!tree.variable)
+      throw refuse(`only turns have fields: \`.${field.text}\` stands behind something else`, field.at);
     if (!this.fields.has(field.text)) throw unknown("field of a turn", field, this.fields);
     return this.trailer((s) => tree(s)?.[field.text] ?? null);
   }
@@ -218,17 +255,29 @@ function tokenize(text) {
   while (TOKEN.lastIndex < text.trimEnd().length) {
     const from = TOKEN.lastIndex;
     const match = TOKEN.exec(text);
-    if (!match) throw refuse(`\`${text.slice(from).trim()[0]}\` cannot be read`, from + text.slice(from).search(/\S/));
+    if (!match)
+      throw refuse(`\`${text.slice(from).trim()[0]}\` cannot be read`, from + text.slice(from).search(/\S/));
     const [, number, string, name, sign] = match;
     const body = number ?? string ?? name ?? sign;
-    found.push({ kind: number ? "number" : string ? "string" : name ? "name" : "sign", text: body, at: TOKEN.lastIndex - body.length, value: string?.slice(1, -1).replace(/\\(.)/g, "$1") });
+    found.push({
+      kind: number ? "number" : string ? "string" : name ? "name" : "sign",
+      text: body,
+      at: TOKEN.lastIndex - body.length,
+      value: string?.slice(1, -1).replace(/\\(.)/g, "$1"),
+    });
   }
   return found;
 }
 
 function unknown(what, { text, at: place }, known) {
   const near = [...known].map((name) => [distance(text, name), name]).sort((a, b) => a[0] - b[0])[0];
-  return refuse(`unknown ${what} \`${text}\``, place, near && near[0] <= Math.max(1, text.length / 3) ? `Did you mean \`${near[1]}\`?` : `Known: ${[...known].sort().join(", ")}.`);
+  return refuse(
+    `unknown ${what} \`${text}\``,
+    place,
+    near && near[0] <= Math.max(1, text.length / 3)
+      ? `Did you mean \`${near[1]}\`?`
+      : `Known: ${[...known].sort().join(", ")}.`,
+  );
 }
 
 /** Letters that must be changed to make `b` of `a` (Levenshtein). */
@@ -237,7 +286,8 @@ function distance(a, b) {
   for (let i = 1; i <= a.length; i++) {
     const above = line;
     line = [i];
-    for (let j = 1; j <= b.length; j++) line[j] = Math.min(above[j] + 1, line[j - 1] + 1, above[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
+    for (let j = 1; j <= b.length; j++)
+      line[j] = Math.min(above[j] + 1, line[j - 1] + 1, above[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1));
   }
   return line[b.length];
 }
@@ -249,7 +299,8 @@ function number(value) {
 function compared(sign, a, b) {
   if (sign === "is" || sign === "is not") return (a === b) === (sign === "is");
   if (sign === "in" || sign === "not in") {
-    const inside = b === null ? false : typeof b === "string" ? b.includes(a) : Array.isArray(b) ? b.includes(a) : a in b;
+    const inside =
+      b === null ? false : typeof b === "string" ? b.includes(a) : Array.isArray(b) ? b.includes(a) : a in b;
     return inside === (sign === "in");
   }
   [a, b] = [number(a), number(b)];
@@ -278,7 +329,12 @@ function applied(how, parts) {
   if (how === "all") return values.every(truth);
   if (how === "count") return values.filter(truth).length;
   if (how === "sum") return known.reduce((a, b) => a + b, 0);
-  if (how === "len") return parts[0] === null ? null : Array.isArray(parts[0]) || typeof parts[0] === "string" ? parts[0].length : Object.keys(parts[0]).length;
+  if (how === "len")
+    return parts[0] === null
+      ? null
+      : Array.isArray(parts[0]) || typeof parts[0] === "string"
+        ? parts[0].length
+        : Object.keys(parts[0]).length;
   if (how === "abs") return known.length ? Math.abs(known[0]) : null;
   if (how === "round") return known.length ? Number(known[0].toFixed(known[1] ?? 0)) : null;
   return known.length ? Math[how](...known) : null;
@@ -288,10 +344,20 @@ function method(name, value, [first, second]) {
   if (value === null || value === undefined) return null;
   if (name === "get") return value[first] ?? second ?? null;
   if (typeof value !== "string") return null;
-  return name === "lower" ? value.toLowerCase() : name === "startswith" ? value.startsWith(first) : value.endsWith(first);
+  return name === "lower"
+    ? value.toLowerCase()
+    : name === "startswith"
+      ? value.startsWith(first)
+      : value.endsWith(first);
 }
 
 function at(value, index) {
   if (value === null || value === undefined) return null;
-  return (Array.isArray(value) || typeof value === "string" ? value.at(index) : Object.hasOwn(value, index) ? value[index] : null) ?? null;
+  return (
+    (Array.isArray(value) || typeof value === "string"
+      ? value.at(index)
+      : Object.hasOwn(value, index)
+        ? value[index]
+        : null) ?? null
+  );
 }

@@ -35,7 +35,23 @@ function hitsIn(page, wanted) {
     if (!wanted.every((word) => low.includes(word))) return [];
     const first = Math.max(0, low.indexOf(wanted[0]) - AROUND);
     const snippet = text.slice(first, first + 3 * AROUND);
-    return [{ run: page.run, condition: page.row.condition, label: page.label, replicate: page.row.replicate, ordinal: page.row.ordinal, phase: page.row.phase, item: page.row.item, event: index, turn: event.turn, agent: event.agent, act: event.act, snippet, marks: marksIn(snippet, wanted) }];
+    return [
+      {
+        run: page.run,
+        condition: page.row.condition,
+        label: page.label,
+        replicate: page.row.replicate,
+        ordinal: page.row.ordinal,
+        phase: page.row.phase,
+        item: page.row.item,
+        event: index,
+        turn: event.turn,
+        agent: event.agent,
+        act: event.act,
+        snippet,
+        marks: marksIn(snippet, wanted),
+      },
+    ];
   });
 }
 
@@ -44,7 +60,8 @@ function marksIn(text, wanted) {
   const low = Array.from(text.toLowerCase());
   const found = [];
   for (const word of wanted.map((w) => Array.from(w))) {
-    for (let i = 0; i + word.length <= low.length; i++) if (word.every((c, j) => low[i + j] === c)) found.push([i, i + word.length]);
+    for (let i = 0; i + word.length <= low.length; i++)
+      if (word.every((c, j) => low[i + j] === c)) found.push([i, i + word.length]);
   }
   return found.sort((a, b) => a[0] - b[0]);
 }
@@ -61,8 +78,16 @@ export async function* filter(run, { where, condition, phase, outcome }) {
   const lists = documentPaths(`runs/${run}/lessons/`, /\/episodes$/);
   for (const [i, path] of lists.entries()) {
     const { episodes } = await get(path);
-    const rows = where?.includes(".text") ? await Promise.all(episodes.map((e) => withTexts(path, e))) : episodes;
-    const kept = rows.filter((row) => (!condition || row.condition === condition) && (!phase || row.phase === phase) && (!outcome || row.outcome === outcome) && fits(row));
+    const rows = where?.includes(".text")
+      ? await Promise.all(episodes.map((e) => withTexts(path, e)))
+      : episodes;
+    const kept = rows.filter(
+      (row) =>
+        (!condition || row.condition === condition) &&
+        (!phase || row.phase === phase) &&
+        (!outcome || row.outcome === outcome) &&
+        fits(row),
+    );
     yield { episodes: kept, scanned: rows.length, next: i < lists.length - 1 ? "more" : null };
   }
 }

@@ -49,7 +49,9 @@ export function duration(seconds) {
 
 /** A moment, in the reader's own time zone. */
 export function moment(seconds) {
-  return seconds ? new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–";
+  return seconds
+    ? new Date(seconds * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })
+    : "–";
 }
 
 /** `one episode`, `3 episodes`. */
@@ -74,5 +76,7 @@ export function brief(value) {
   if (typeof value === "number") return Number.isInteger(value) ? String(value) : number(value, 3);
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.map(brief).join(", ");
-  return Object.entries(value).map(([k, v]) => `${words(k)}: ${brief(v)}`).join(", ");
+  return Object.entries(value)
+    .map(([k, v]) => `${words(k)}: ${brief(v)}`)
+    .join(", ");
 }

@@ -1,6 +1,6 @@
 // The keyboard: every page says which keys it has, and `?` shows them all.
 
-import { h, button, replace } from "./dom.js";
+import { button, h, replace } from "./dom.js";
 
 const NAMES = { ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 const scopes = [];
@@ -21,7 +21,7 @@ export function bind(title, bindings) {
 export function listen() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (event.key === "Escape") return void (run("Escape", event));
+    if (event.key === "Escape") return void run("Escape", event);
     if (writing(event.target)) return;
     if (event.key === "?") return void (event.preventDefault(), sheet());
     if (document.querySelector("dialog[open]:not(.drawer)")) return;
@@ -43,7 +43,9 @@ function writing(target) {
 
 function run(sequence, event) {
   for (const scope of [...scopes].reverse()) {
-    const found = scope.bindings.find((b) => b.keys.split(" or ").includes(sequence === " " ? "Space" : sequence));
+    const found = scope.bindings.find((b) =>
+      b.keys.split(" or ").includes(sequence === " " ? "Space" : sequence),
+    );
     if (!found) continue;
     if (found.keys === "Space" && /^(BUTTON|A|SUMMARY)$/.test(event.target?.tagName)) return false;
     if (found.run(event) === false) continue;
@@ -61,13 +63,35 @@ function starts(letter) {
 export function sheet() {
   const dialog = document.getElementById("keysheet");
   if (dialog.open) return dialog.close();
-  const groups = [...scopes].reverse().map(({ title, bindings }) => h("section", {}, h("h3", {}, title),
-    h("dl", {}, bindings.filter((b) => b.does).map((b) => h("div", {},
-      h("dt", {}, caps(b.keys)), h("dd", {}, b.does))))));
-  replace(dialog, h("header", {}, h("h2", { id: "keysheet-title", tabindex: "-1" }, "Keys"), button("Close", () => dialog.close())), h("div", { class: "sheet" }, groups));
+  const groups = [...scopes].reverse().map(({ title, bindings }) =>
+    h(
+      "section",
+      {},
+      h("h3", {}, title),
+      h(
+        "dl",
+        {},
+        bindings
+          .filter((b) => b.does)
+          .map((b) => h("div", {}, h("dt", {}, caps(b.keys)), h("dd", {}, b.does))),
+      ),
+    ),
+  );
+  replace(
+    dialog,
+    h(
+      "header",
+      {},
+      h("h2", { id: "keysheet-title", tabindex: "-1" }, "Keys"),
+      button("Close", () => dialog.close()),
+    ),
+    h("div", { class: "sheet" }, groups),
+  );
   dialog.showModal();
 }
 
 function caps(keys) {
-  return keys.split(" or ").map((one, i) => [i ? " or " : "", one.split(" ").map((k) => h("kbd", {}, NAMES[k] ?? k))]);
+  return keys
+    .split(" or ")
+    .map((one, i) => [i ? " or " : "", one.split(" ").map((k) => h("kbd", {}, NAMES[k] ?? k))]);
 }

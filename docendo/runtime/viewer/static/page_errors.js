@@ -1,14 +1,22 @@
 // Errors and missing values: by cause, with the first traceback, where they are, and the command that retries.
 
-import { h, button, chip, copy, link, section, table } from "./dom.js";
+import { button, chip, copy, h, link, scroller, section, table } from "./dom.js";
 import { count, plural, words } from "./format.js";
 import { get } from "./data.js";
 import { to } from "./router.js";
-import { titled } from "./shell.js";
 import { episodeAddress } from "./episodes.js";
 import { runOf } from "./page_study.js";
+import { titled } from "./shell.js";
 
-const BOUNDARIES = { model: "a model did not answer", timeout: "too slow", parse: "output that did not fit", budget: "a budget", context: "a prompt too long", replay: "a replay that differs", crash: "a mistake in the program" };
+const BOUNDARIES = {
+  model: "a model did not answer",
+  timeout: "too slow",
+  parse: "output that did not fit",
+  budget: "a budget",
+  context: "a prompt too long",
+  replay: "a replay that differs",
+  crash: "a mistake in the program",
+};
 
 /** The page. */
 export async function errorsPage({ run: id }) {
@@ -18,32 +26,132 @@ export async function errorsPage({ run: id }) {
   const label = new Map(run.conditions.map((c) => [c.id, c.label]));
   const clean = !failed && !missing && !page.unfinished;
   return {
-    title: "Errors and missing", run: id, tab: "errors", badges: run.badges, up: to(["run", id]), crumbs: [[run.run.name, to(["run", id])], ["Errors and missing", null]],
+    title: "Errors and missing",
+    run: id,
+    tab: "errors",
+    badges: run.badges,
+    up: to(["run", id]),
+    crumbs: [
+      [run.run.name, to(["run", id])],
+      ["Errors and missing", null],
+    ],
     content: [
-      titled("Errors and missing", clean ? "Nothing failed, nothing is missing, and every planned lesson is finished." : null, [
-        chip(failed ? "bad" : "good", failed ? "✗" : "✓", `${plural(failed, "episode")} failed`), chip(missing ? "warn" : "good", missing ? "?" : "✓", `${plural(missing, "value")} missing`), chip(page.unfinished ? "warn" : "good", page.unfinished ? "‖" : "✓", `${plural(page.unfinished, "lesson")} unfinished`)]),
-      page.warnings.map((text) => h("p", { class: "notice" }, h("span", { "aria-hidden": "true" }, "!"), text)),
+      titled(
+        "Errors and missing",
+        clean ? "Nothing failed, nothing is missing, and every planned lesson is finished." : null,
+        [
+          chip(failed ? "bad" : "good", failed ? "✗" : "✓", `${plural(failed, "episode")} failed`),
+          chip(missing ? "warn" : "good", missing ? "?" : "✓", `${plural(missing, "value")} missing`),
+          chip(
+            page.unfinished ? "warn" : "good",
+            page.unfinished ? "‖" : "✓",
+            `${plural(page.unfinished, "lesson")} unfinished`,
+          ),
+        ],
+      ),
+      page.warnings.map((text) =>
+        h("p", { class: "notice" }, h("span", { "aria-hidden": "true" }, "!"), text),
+      ),
       page.retry ? section("To run the failed lessons again", { class: "block" }, command(page.retry)) : null,
       page.resume ? section("To go on with the run", { class: "block" }, command(page.resume)) : null,
-      page.failures.length ? section("Failures by cause", { class: "block" }, page.failures.map((f) => cause(id, f))) : null,
-      page.missing.length ? section("Missing values by reason", { class: "block" }, h("p", { class: "lead" }, "What could not be measured is missing, never a score."), h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Missing values" },
-        table(null, [{ title: "measure" }, { title: "reason" }, { title: "values", number: true }, { title: "conditions" }], page.missing.map((m) => [m.measure, m.reason, count(m.n), where(id, m.conditions, label)]), { class: "list" }))) : null,
+      page.failures.length
+        ? section(
+            "Failures by cause",
+            { class: "block" },
+            page.failures.map((f) => cause(id, f)),
+          )
+        : null,
+      page.missing.length
+        ? section(
+            "Missing values by reason",
+            { class: "block" },
+            h("p", { class: "lead" }, "What could not be measured is missing, never a score."),
+            scroller(
+              "Missing values",
+              table(
+                null,
+                [
+                  { title: "measure" },
+                  { title: "reason" },
+                  { title: "values", number: true },
+                  { title: "conditions" },
+                ],
+                page.missing.map((m) => [m.measure, m.reason, count(m.n), where(id, m.conditions, label)]),
+                { class: "list" },
+              ),
+            ),
+          )
+        : null,
     ],
   };
 }
 
 function command(text) {
-  return h("div", { class: "command" }, h("code", {}, text), button("Copy", () => copy(text, "the command")));
+  return h(
+    "div",
+    { class: "command" },
+    h("code", {}, text),
+    button("Copy", () => copy(text, "the command")),
+  );
 }
 
 function where(run, conditions, label) {
-  return h("span", { class: "cells" }, Object.entries(conditions).map(([id, n]) => link(to(["run", run, "lesson", id, 0]), { class: "chip", "data-row": true, "data-focus": `missing-${id}` }, `${label.get(id) ?? id} · ${count(n)}`)));
+  return h(
+    "span",
+    { class: "cells" },
+    Object.entries(conditions).map(([id, n]) =>
+      link(
+        to(["run", run, "lesson", id, 0]),
+        { class: "chip", "data-row": true, "data-focus": `missing-${id}` },
+        `${label.get(id) ?? id} · ${count(n)}`,
+      ),
+    ),
+  );
 }
 
 function cause(run, failure) {
-  return h("article", { class: "card cause" },
-    h("div", { class: "head" }, h("span", { class: "count" }, count(failure.n)), chip("bad", "✗", failure.failure, BOUNDARIES[failure.failure]), h("strong", {}, failure.message)),
-    failure.detail ? h("details", { open: failure.detail.length < 600 }, h("summary", {}, "What was recorded with the first one"), h("pre", { tabindex: "0" }, failure.detail)) : null,
-    h("div", {}, h("p", { class: "small soft" }, failure.n > failure.cells.length ? `The first ${failure.cells.length} places:` : "Places:"), h("div", { class: "cells" }, failure.cells.map((cell) => link(episodeAddress(run, cell, { turn: cell.turn }), { class: "chip", "data-row": true, "data-focus": `cell-${cell.condition}-${cell.replicate}-${cell.ordinal}`, title: `${cell.agent} ${cell.act}, turn ${cell.turn}` },
-      `${cell.label}, replicate ${cell.replicate + 1}: ${words(cell.phase)} ${cell.item}`)))));
+  return h(
+    "article",
+    { class: "card cause" },
+    h(
+      "div",
+      { class: "head" },
+      h("span", { class: "count" }, count(failure.n)),
+      chip("bad", "✗", failure.failure, BOUNDARIES[failure.failure]),
+      h("strong", {}, failure.message),
+    ),
+    failure.detail
+      ? h(
+          "details",
+          { open: failure.detail.length < 600 },
+          h("summary", {}, "What was recorded with the first one"),
+          h("pre", { tabindex: "0" }, failure.detail),
+        )
+      : null,
+    h(
+      "div",
+      {},
+      h(
+        "p",
+        { class: "small soft" },
+        failure.n > failure.cells.length ? `The first ${failure.cells.length} places:` : "Places:",
+      ),
+      h(
+        "div",
+        { class: "cells" },
+        failure.cells.map((cell) =>
+          link(
+            episodeAddress(run, cell, { turn: cell.turn }),
+            {
+              class: "chip",
+              "data-row": true,
+              "data-focus": `cell-${cell.condition}-${cell.replicate}-${cell.ordinal}`,
+              title: `${cell.agent} ${cell.act}, turn ${cell.turn}`,
+            },
+            `${cell.label}, replicate ${cell.replicate + 1}: ${words(cell.phase)} ${cell.item}`,
+          ),
+        ),
+      ),
+    ),
+  );
 }

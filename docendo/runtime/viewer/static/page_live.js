@@ -1,13 +1,13 @@
 // A run as it goes on: how far, how fast, what waits, what stands still. Asks the server every second.
 
-import { h, chip, link, replace, section, table } from "./dom.js";
-import { count, duration, number, plural, words } from "./format.js";
+import { chip, h, link, replace, scroller, section, table } from "./dom.js";
+import { count, duration, plural } from "./format.js";
 import { forget, get } from "./data.js";
 import { onLeave, to } from "./router.js";
-import { titled } from "./shell.js";
-import { statusChip } from "./page_store.js";
 import { episodeAddress } from "./episodes.js";
+import { statusChip } from "./page_store.js";
 import { runOf } from "./page_study.js";
+import { titled } from "./shell.js";
 
 const EVERY_MS = 1000;
 
@@ -26,12 +26,16 @@ export async function livePage({ run: id }) {
         version = page.version;
         const focus = document.activeElement?.dataset?.focus;
         replace(holder, body(id, page, label));
-        if (focus) holder.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+        if (focus)
+          holder.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
       }
       if (page.status === "running" || page.status === "interrupted") timer = setTimeout(ask, EVERY_MS);
     } catch (error) {
       if (gone) return;
-      replace(holder, h("p", { class: "notice bad", role: "alert" }, error.message, " ", error.suggestion ?? ""));
+      replace(
+        holder,
+        h("p", { class: "notice bad", role: "alert" }, error.message, " ", error.suggestion ?? ""),
+      );
       timer = setTimeout(ask, 3 * EVERY_MS);
     }
   };
@@ -41,29 +45,148 @@ export async function livePage({ run: id }) {
     clearTimeout(timer);
   });
   return {
-    title: "Live", run: id, tab: "live", badges: run.badges, up: to(["run", id]), crumbs: [[run.run.name, to(["run", id])], ["Live", null]],
+    title: "Live",
+    run: id,
+    tab: "live",
+    badges: run.badges,
+    up: to(["run", id]),
+    crumbs: [
+      [run.run.name, to(["run", id])],
+      ["Live", null],
+    ],
     content: [titled("Live", "How the run is getting on. This page keeps itself up to date."), holder],
   };
 }
 
 function body(id, page, label) {
-  const share = page.lessons ? page.lessons_finished / page.lessons : 0;
-  const over = page.status === "finished";
-  const done = over ? 1 : page.episodes_expected ? page.episodes / page.episodes_expected : share;
-  const figures = [
-    ["lessons finished", `${count(page.lessons_finished)} / ${count(page.lessons)}`], ["episodes", page.episodes_expected && !over ? `${count(page.episodes)} / ${count(page.episodes_expected)}` : count(page.episodes)], ["failed", count(page.failed)],
-    ["time so far", duration(page.elapsed_s)], ["time to go", page.status === "running" ? duration(page.eta_s) : "–"], ["tokens per second", page.tokens_per_s === null ? "–" : count(page.tokens_per_s)],
-  ];
   return [
-    h("div", { class: "facts" }, page.status === "running" ? h("span", {}, h("span", { class: "pulse", "aria-hidden": "true" }), h("b", {}, "running")) : statusChip(page.status), h("span", {}, `${number(100 * done, 0)} %`)),
-    h("div", { class: "progress big", role: "progressbar", "aria-label": "Episodes done", "aria-valuenow": Math.round(100 * done), "aria-valuemin": 0, "aria-valuemax": 100 }, h("span", { style: { width: `${Math.min(100, 100 * done)}%` } })),
-    h("div", { class: "live-figures" }, figures.map(([name, value]) => h("div", { class: "card" }, h("div", { class: "value" }, value), h("div", { class: "name" }, name)))),
-    page.models.length ? section("Models", { class: "block" }, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Models" }, table(null, [{ title: "model" }, ...["in flight", "queued", "requests", "asked", "failures", "tokens/s", "latency"].map((title) => ({ title, number: true }))],
-      page.models.map((m) => [m.model, count(m.in_flight), count(m.queued), count(m.calls), count(m.sent), m.failures ? chip("bad", "✗", count(m.failures)) : "0", m.tokens_per_s === null ? "–" : count(m.tokens_per_s), duration(m.latency_s)]), { class: "list" }))) : null,
-    page.running.length ? section("Lessons being held", { class: "block" }, h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": "Lessons being held" }, table(null, [{ title: "lesson" }, { title: "episodes", number: true }, { title: "last episode", number: true }, { title: "" }],
-      page.running.map((r) => [link(to(["run", id, "lesson", r.condition, r.replicate]), { "data-row": true, "data-focus": `lesson-${r.condition}-${r.replicate}` }, `${r.label}, replicate ${r.replicate + 1}`), r.expected ? `${count(r.episodes)} / ${count(r.expected)}` : count(r.episodes), r.idle_s === null ? "–" : `${duration(r.idle_s)} ago`, r.stalled ? chip("bad", "!", "stalled") : ""]), { class: "list" }))) : null,
-    page.latest.length ? section("Latest episodes", { class: "block" }, h("div", { class: "cells" }, page.latest.map((p) => link(episodeAddress(id, p), { class: "chip", "data-row": true, "data-focus": `latest-${p.condition}-${p.replicate}-${p.ordinal}` }, `${label.get(p.condition) ?? p.condition}, replicate ${p.replicate + 1}, ${words(`episode ${p.ordinal + 1}`)}`)))) : null,
-    page.status === "finished" ? h("p", { class: "block" }, `The run is finished: ${plural(page.episodes, "episode")}. `, link(to(["run", id]), {}, "Its results")) : null,
-    page.status === "interrupted" ? h("p", { class: "notice block" }, "Nobody works on this run now. ", link(to(["run", id, "errors"]), {}, "The command that goes on with it")) : null,
+    progress(page),
+    figures(page),
+    page.models.length
+      ? section("Models", { class: "block" }, scroller("Models", models(page.models)))
+      : null,
+    page.running.length
+      ? section(
+          "Lessons being held",
+          { class: "block" },
+          scroller("Lessons being held", running(id, page.running)),
+        )
+      : null,
+    page.latest.length
+      ? section(
+          "Latest episodes",
+          { class: "block" },
+          h(
+            "div",
+            { class: "cells" },
+            page.latest.map((p) => latest(id, p, label)),
+          ),
+        )
+      : null,
+    ending(id, page),
   ];
+}
+
+function progress(page) {
+  const lessons = page.lessons ? page.lessons_finished / page.lessons : 0;
+  const share = page.episodes_expected ? page.episodes / page.episodes_expected : lessons;
+  const percent = Math.min(100, Math.round(100 * (page.status === "finished" ? 1 : share)));
+  const status =
+    page.status === "running"
+      ? h("span", {}, h("span", { class: "pulse", "aria-hidden": "true" }), h("b", {}, "running"))
+      : statusChip(page.status);
+  return [
+    h("div", { class: "facts" }, status, h("span", {}, `${percent} %`)),
+    h(
+      "div",
+      {
+        class: "progress big",
+        role: "progressbar",
+        "aria-label": "Episodes done",
+        "aria-valuenow": percent,
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+      },
+      h("span", { style: { width: `${percent}%` } }),
+    ),
+  ];
+}
+
+function figures(page) {
+  const expected = page.status === "finished" ? null : page.episodes_expected;
+  const values = {
+    "lessons finished": outOf(page.lessons_finished, page.lessons),
+    episodes: outOf(page.episodes, expected),
+    failed: count(page.failed),
+    "time so far": duration(page.elapsed_s),
+    "time to go": page.status === "running" ? duration(page.eta_s) : "–",
+    "tokens per second": count(page.tokens_per_s),
+  };
+  return h(
+    "div",
+    { class: "live-figures" },
+    Object.entries(values).map(([name, value]) =>
+      h("div", { class: "card" }, h("div", { class: "value" }, value), h("div", { class: "name" }, name)),
+    ),
+  );
+}
+
+function outOf(n, all) {
+  return all ? `${count(n)} / ${count(all)}` : count(n);
+}
+
+function models(all) {
+  const numbers = ["in flight", "queued", "requests", "asked", "failures", "tokens/s", "latency"];
+  const columns = [{ title: "model" }, ...numbers.map((title) => ({ title, number: true }))];
+  const rows = all.map((m) => [
+    m.model,
+    count(m.in_flight),
+    count(m.queued),
+    count(m.calls),
+    count(m.sent),
+    m.failures ? chip("bad", "✗", count(m.failures)) : "0",
+    count(m.tokens_per_s),
+    duration(m.latency_s),
+  ]);
+  return table(null, columns, rows, { class: "list" });
+}
+
+function running(id, lessons) {
+  const columns = [
+    { title: "lesson" },
+    { title: "episodes", number: true },
+    { title: "last episode", number: true },
+    { title: "" },
+  ];
+  const rows = lessons.map((r) => [
+    link(
+      to(["run", id, "lesson", r.condition, r.replicate]),
+      { "data-row": true, "data-focus": `lesson-${r.condition}-${r.replicate}` },
+      `${r.label}, replicate ${r.replicate + 1}`,
+    ),
+    outOf(r.episodes, r.expected),
+    r.idle_s === null ? "–" : `${duration(r.idle_s)} ago`,
+    r.stalled ? chip("bad", "!", "stalled") : "",
+  ]);
+  return table(null, columns, rows, { class: "list" });
+}
+
+function latest(id, place, label) {
+  const focus = `latest-${place.condition}-${place.replicate}-${place.ordinal}`;
+  const condition = label.get(place.condition) ?? place.condition;
+  return link(
+    episodeAddress(id, place),
+    { class: "chip", "data-row": true, "data-focus": focus },
+    `${condition}, replicate ${place.replicate + 1}, episode ${place.ordinal + 1}`,
+  );
+}
+
+function ending(id, page) {
+  if (page.status === "finished") {
+    const results = link(to(["run", id]), {}, "Its results");
+    return h("p", { class: "block" }, `The run is finished: ${plural(page.episodes, "episode")}. `, results);
+  }
+  if (page.status !== "interrupted") return null;
+  const command = link(to(["run", id, "errors"]), {}, "The command that goes on with it");
+  return h("p", { class: "notice block" }, "Nobody works on this run now. ", command);
 }

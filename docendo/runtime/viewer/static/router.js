@@ -17,7 +17,9 @@ export function place(name, pattern, render) {
 /** The address of a place. Parts are encoded; empty values of the query are left out. */
 export function to(parts, query = {}) {
   const path = parts.map((part) => encodeURIComponent(String(part))).join("/");
-  const pairs = Object.entries(query).filter(([, v]) => v !== null && v !== undefined && v !== "" && v !== false);
+  const pairs = Object.entries(query).filter(
+    ([, v]) => v !== null && v !== undefined && v !== "" && v !== false,
+  );
   const text = pairs.map(([k, v]) => `${encodeURIComponent(k)}=${encodeURIComponent(String(v))}`).join("&");
   return `#/${path}${text ? `?${text}` : ""}`;
 }
@@ -63,7 +65,10 @@ export function amend(changes) {
   const merged = { ...query, ...changes };
   const parts = path.split("/").filter(Boolean).map(decoded);
   history.replaceState(history.state, "", to(parts, merged));
-  if (current) current.query = Object.fromEntries(Object.entries(merged).filter(([, v]) => v !== null && v !== "" && v !== false && v !== undefined));
+  if (current)
+    current.query = Object.fromEntries(
+      Object.entries(merged).filter(([, v]) => v !== null && v !== "" && v !== false && v !== undefined),
+    );
 }
 
 /** Renders the present place anew, keeping the scroll position. */
@@ -88,11 +93,12 @@ export function start(render) {
   history.scrollRestoration = "manual";
   document.addEventListener("click", (event) => {
     const anchor = event.target.closest?.("a[href^='#']");
-    if (!anchor || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    if (!anchor || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey || event.button)
+      return;
     const href = anchor.getAttribute("href");
     if (!href.startsWith("#/")) return;
     event.preventDefault();
-    if (anchor.dataset.replace) history.replaceState(history.state, "", href), arrive(null);
+    if (anchor.dataset.replace) (history.replaceState(history.state, "", href), arrive(null));
     else go(href);
   });
   addEventListener("popstate", () => {
@@ -119,12 +125,17 @@ async function arrive(kept) {
   if (kept) scrollTo(0, kept.y);
   else if (!document.querySelector("[data-arrive]")) scrollTo(0, 0);
   const target = kept?.focus && document.querySelector(`[data-focus="${CSS.escape(kept.focus)}"]`);
-  (target || document.querySelector("[data-autofocus]") || document.querySelector("main h1"))?.focus({ preventScroll: true });
+  (target || document.querySelector("[data-autofocus]") || document.querySelector("main h1"))?.focus({
+    preventScroll: true,
+  });
 }
 
 function remember() {
   const focus = document.activeElement?.closest?.("[data-focus]")?.dataset.focus ?? null;
-  sessionStorage.setItem(`place:${entry}`, JSON.stringify({ y: scrollY, focus, rows: document.querySelectorAll("main [data-row]").length }));
+  sessionStorage.setItem(
+    `place:${entry}`,
+    JSON.stringify({ y: scrollY, focus, rows: document.querySelectorAll("main [data-row]").length }),
+  );
 }
 
 function recall() {

@@ -1,8 +1,16 @@
 // An episode's events as steps: one step per act in the graph, with all that it said, decided, believed and spent.
 
 const LISTS = {
-  message: "messages", call: "calls", decision: "decisions", belief: "beliefs", spend: "spends", grade: "grades", flag: "flags",
-  memory: "memories", stop: "stops", error: "errors",
+  message: "messages",
+  call: "calls",
+  decision: "decisions",
+  belief: "beliefs",
+  spend: "spends",
+  grade: "grades",
+  flag: "flags",
+  memory: "memories",
+  stop: "stops",
+  error: "errors",
 };
 
 /** Steps in order. Each: {index, turn, branch, agent, act, messages, decisions, beliefs, spends, grades, flags, memories, calls,
@@ -25,7 +33,22 @@ export function steps(events, limits = {}) {
 }
 
 function fresh({ turn, branch, agent, act }) {
-  return { turn, branch, agent, act, messages: [], decisions: [], beliefs: [], spends: [], grades: [], flags: [], memories: [], calls: [], stops: [], errors: [] };
+  return {
+    turn,
+    branch,
+    agent,
+    act,
+    messages: [],
+    decisions: [],
+    beliefs: [],
+    spends: [],
+    grades: [],
+    flags: [],
+    memories: [],
+    calls: [],
+    stops: [],
+    errors: [],
+  };
 }
 
 /** How a step stands in an address: its turn, and its branch where there is one. */
@@ -44,7 +67,8 @@ export function stepOf(all, text) {
 export function limitsOf(events) {
   const limits = {};
   for (const event of events) {
-    if (event.kind === "spend" && event.remaining !== null && !(event.unit in limits)) limits[event.unit] = event.remaining + event.amount;
+    if (event.kind === "spend" && event.remaining !== null && !(event.unit in limits))
+      limits[event.unit] = event.remaining + event.amount;
   }
   return limits;
 }
@@ -77,11 +101,15 @@ export function tracks(all, what, student, agent) {
       if (belief.student !== student || (agent && belief.agent !== agent)) continue;
       for (const [name, p] of Object.entries(belief[what] ?? {})) {
         if (!found.has(name)) found.set(name, []);
-        found.get(name).push({ step: step.index, turn: step.turn, p, truth: truthOf(belief.truth, what, name) });
+        found
+          .get(name)
+          .push({ step: step.index, turn: step.turn, p, truth: truthOf(belief.truth, what, name) });
       }
     }
   }
-  const weight = (points) => (points.some((p) => p.truth === true) === (what === "misconceptions") ? 2 : 0) + Math.max(...points.map((p) => p.p));
+  const weight = (points) =>
+    (points.some((p) => p.truth === true) === (what === "misconceptions") ? 2 : 0) +
+    Math.max(...points.map((p) => p.p));
   return new Map([...found].sort((a, b) => weight(b[1]) - weight(a[1])));
 }
 
@@ -91,5 +119,9 @@ function truthOf(truth, what, name) {
   if (Array.isArray(known)) return known.includes(name);
   if (!(name in known)) return null;
   const held = known[name];
-  return typeof held === "string" ? held === "correct" : typeof held === "number" ? held >= 0.5 : Boolean(held);
+  return typeof held === "string"
+    ? held === "correct"
+    : typeof held === "number"
+      ? held >= 0.5
+      : Boolean(held);
 }

@@ -55,7 +55,8 @@ unit: $(VENV)/.dev $(VENV)/.chromium
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
 
 engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.
-	$(ENGINE)/bin/python -m pytest -q -m 'not slow and not gpu' tests/conformance tests/engine
+	$(ENGINE)/bin/python -m pytest --numprocesses 2 --dist loadfile -q \
+	  -m 'not slow and not gpu' tests/conformance tests/engine
 
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,12 +27,10 @@ def seen() -> dict[str, list[float]]:
 
 @pytest.fixture(scope="session", params=[name for name in sorted(NEEDS) if not missing(name)])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    """A started backend. What it leaves behind when it is closed is a failure of its last test."""
+    """A started backend."""
     name = request.param
     folder = request.getfixturevalue("tiny_folder") if NEEDS[name] else None
-    before = set(threading.enumerate())
     with asyncio.Runner() as runner:
         opened = started(name, folder)
         yield Subject(name, runner.run(opened.__aenter__()), runner)
         runner.run(opened.__aexit__(None, None, None))
-    assert not set(threading.enumerate()) - before

@@ -52,9 +52,13 @@ class Lab:
 
         return self.run(main())  # type: ignore[no-any-return]
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Close all models, those that did not start included."""
         for backend in self._open:
             self.run(backend.close())
+
+    def close(self) -> None:
+        self.leave()
         self._runner.close()
 
 
@@ -326,6 +330,7 @@ def test_weights_that_are_cut_off(lab: Lab, make: Any, tmp_path: Path) -> None:
     with pytest.raises(BackendFault, match="cannot be run by transformers") as caught:
         lab.start(folder)
     assert caught.value.fatal
+    lab.leave()
     assert not living_models()
 
 

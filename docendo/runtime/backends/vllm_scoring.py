@@ -27,7 +27,7 @@ __all__ = ["MOST_LISTED", "Question", "ask_lists", "lists_are_cheaper", "read_li
 MOST_LISTED = 128
 """Tokens that vLLM lists in one call."""
 
-_CALL = 32
+_CALL = 16
 """What a call costs beside its tokens, in tokens of prefill. See docs/design/engines.md."""
 
 

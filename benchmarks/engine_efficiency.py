@@ -25,7 +25,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -130,12 +130,13 @@ class Talkative(Backend):
 
 def dialogues(model: dict[str, Any], episodes: int, turns: int) -> Study:
     """Teacher and student talk about each of some items, `turns` times each."""
-    replicates = max(1, episodes // 12)
+    items = min(12, episodes)
+    replicates = max(1, episodes // items)
     return prepare(load_raw({
         "version": 1, "name": "efficiency",
         "models": {"one": model},
         "agents": {"teacher": {"model": "one"}, "student": {"model": "one"}},
-        "items": {"source": "subtraction", "digits": 3, "test": 12},
+        "items": {"source": "subtraction", "digits": 3, "test": items},
         "plan": [{"teach": {"items": "test", "graph": "dialogue", "params": {"until": "turns"},
                             "moves": {"taxonomy": "mathdial", "source": "random"}}}],
         "budget": {"turns": turns},
@@ -260,15 +261,22 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
     calls: list[Taken] = []
     for number_ in range(asked.rounds):
         tape.calls.clear()
-        rows.setdefault("the run", []).append(
-            await measured(tape.driver, partial(live, study, folder, number_))
-        )
+        work = {"the run": partial(live, study, folder, number_)}
+        await _pass(tape.driver, work, rows)
         calls = list(tape.calls)
-        window = window_of(calls, room)
-        for name, way in ways(tape.driver, calls, window).items():
-            rows.setdefault(name, []).append(await measured(tape.driver, way))
+        await _pass(tape.driver, ways(tape.driver, calls, window_of(calls, room)), rows)
     _print(rows, calls, block, asked.slots, room)
     await backend.close()
+
+
+async def _pass(
+    driver: EngineDriver, work: Mapping[str, Callable[[], Awaitable[Any]]], rows: dict[str, list[Pass]]
+) -> None:
+    """Do each once, and say at once what came of it: a measurement may be cut short."""
+    for name, way in work.items():
+        done = await measured(driver, way)
+        rows.setdefault(name, []).append(done)
+        print(f"{name}: {number(done.seconds)} s, {done.stats.steps:,} steps", file=sys.stderr, flush=True)
 
 
 def window_of(calls: Sequence[Taken], room: Room) -> int:

@@ -218,8 +218,8 @@ async def determinism(engine: str, folder: Path) -> Table:
 async def adapters(engine: str, folder: Path, place: Path) -> Table:
     """A base and an adapter over it: two models, one set of weights."""
     adapter = make_adapter(place / f"adapter-{engine}", folder)
-    base = backend(engine, folder, dtype="float32")
-    adapted = backend(engine, folder, dtype="float32", adapter=str(adapter))
+    base = backend(engine, folder, dtype="bfloat16")
+    adapted = backend(engine, folder, dtype="bfloat16", adapter=str(adapter))
     async with started(base, adapted):
         calls = [ask(i) for i in range(16)]
         alone = [[(await generate(m, call)).text for call in calls] for m in (base, adapted)]
@@ -291,7 +291,7 @@ async def turns(folder: Path, place: Path) -> Table:
     other = place / "other"
     if not other.exists():
         shutil.copytree(folder, other)
-    share = {"memory": 0.6, "kv_cache": None}
+    share = {"memory": 0.6, "kv_cache": None, "engine": "process"}
     teacher, student = backend("vllm", folder, **share), backend("vllm", other, **share)
     async with started(teacher, student):
         if not teacher.about()["turns"]:

@@ -1,11 +1,24 @@
 """Which engines get what of a GPU: a plan that needs no GPU to be tried."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from docendo.runtime.backends.base import BackendFault
-from docendo.runtime.backends.engine_plan import GIB, EngineWish, kv_bytes_per_token, plan_engines
+from docendo.runtime.backends.engine_plan import (
+    GIB,
+    EngineWish,
+    Placement,
+    kv_bytes_per_token,
+    plan_engines,
+)
+from docendo.runtime.backends.vllm_engines import Want, refuse
+from docendo.runtime.backends.vllm_start import Device
+from docendo.runtime.backends.weights import Weights
+from docendo.scenarios.local_model_spec import VllmModel
 
 QWEN_8B = {
     "num_hidden_layers": 36,
@@ -98,3 +111,28 @@ def test_kv_cache_of_a_token_is_known_from_the_configuration():
     assert kv_bytes_per_token(QWEN_8B, 2) == 144 * 1024
     assert kv_bytes_per_token({"text_config": QWEN_8B}, 2) == 144 * 1024
     assert kv_bytes_per_token({"n_layer": 12, "n_embd": 768, "n_head": 12}, 4) == 2 * 12 * 768 * 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "turns", "adapted", "what"),
+    [
+        ({"engine": "thread"}, True, False, "engine: process"),
+        ({"dtype": "float32"}, False, True, "dtype: bfloat16"),
+    ],
+)
+def test_what_vllm_answers_with_a_bare_assertion_on_a_gpu_is_refused_in_words(
+    fields: dict[str, Any], turns: bool, adapted: bool, what: str
+) -> None:
+    weights = Weights(
+        name="m", folder=Path(), digest="", adapter=None, template=None, size=1, config={}, context=8
+    )
+    want = Want(VllmModel(model="m", **fields), weights)
+    place = Placement(key="m", share=0.5, kv_bytes=None, turns=turns)
+    gpu = Device(kind="cuda", name="GPU", total=1, free=1)
+    with pytest.raises(BackendFault) as caught:
+        refuse(want, place, gpu, adapted=adapted)
+    assert caught.value.fatal
+    assert what in caught.value.suggestion
+    refuse(want, place, Device(kind="cpu", name="cpu", total=1, free=1), adapted=adapted)
+    plain = Want(VllmModel(model="m"), weights)
+    refuse(plain, place, gpu, adapted=adapted)

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.engine_driver import EngineDied, EngineDriver, EngineFacts
 from docendo.runtime.backends.engine_plan import EngineWish, Placement, kv_bytes_per_token, plan_engines
 from docendo.runtime.backends.engine_turns import Turns
@@ -28,7 +29,7 @@ from docendo.runtime.backends.vllm_thread import ThreadEngine
 from docendo.runtime.backends.weights import Adapter, Weights
 from docendo.scenarios.local_model_spec import VllmModel
 
-__all__ = ["Engine", "Engines", "LogprobKinds", "Want", "announce", "engines_here", "withdraw"]
+__all__ = ["Engine", "Engines", "LogprobKinds", "Want", "announce", "engines_here", "refuse", "withdraw"]
 
 
 @dataclass(eq=False, frozen=True)
@@ -128,6 +129,27 @@ class Engine:
         return nullcontext() if self.turns is None else self.turns.turn(self.key)
 
 
+def refuse(want: Want, place: Placement, here: Device, *, adapted: bool) -> None:
+    """What vLLM answers with a bare assertion on a GPU, seen on an H200 with vLLM 0.25.
+
+    Raises:
+        BackendFault: Always fatal.
+    """
+    if here.kind == "cpu":
+        return
+    what = advice = ""
+    if place.turns and want.spec.engine == "thread":
+        what = "cannot take turns with another engine inside one process"
+        advice = (
+            "Write `engine: process`, or give both a `memory` or `kv_cache` with which they fit together."
+        )
+    elif adapted and want.spec.dtype == "float32":
+        what = "has an adapter, and vLLM adds adapters on a GPU in 16 bits only"
+        advice = "Write `dtype: bfloat16`."
+    if what:
+        raise BackendFault(f"`{want.weights.name}` {what}", retry=False, fatal=True, suggestion=advice)
+
+
 class Engines:
     """The engines of one event loop."""
 
@@ -206,6 +228,7 @@ class Engines:
         wants = [other for other in _WANTS if other.engine == want.engine]
         place = self._place(want, here)
         adapters = {str(a.folder): a for other in wants if (a := other.weights.adapter) is not None}
+        refuse(want, place, here, adapted=bool(adapters))
         arguments = engine_arguments(want.spec, want.weights, place, here, list(adapters.values()))
         kind = ThreadEngine if want.spec.engine == "thread" else ProcessEngine
         return Engine(

@@ -145,10 +145,10 @@ def _models(scenario: dict[str, Any], manifest: dict[str, Any]) -> list[ModelFac
 
 
 def _conditions(library: Library, design: Design) -> list[ConditionRow]:
-    counts = library.store.browse.lesson_counts(design.record.id)
     lessons: dict[str, list[LessonRecord]] = {condition.id: [] for condition in design.conditions}
     for lesson in library.lessons(design.record.id):
         lessons.setdefault(lesson.key.condition, []).append(lesson)
+    counts = library.store.browse.lesson_counts(design.record.id)  # read last: a run that begins adds lessons
     return [
         ConditionRow(
             id=condition.id,

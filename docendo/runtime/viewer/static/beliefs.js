@@ -201,6 +201,27 @@ function expected(made, all, at, choose) {
   );
 }
 
+/** What was believed, what came, and the distance between them. */
+function expectation(p, x, y, all) {
+  const at = x(p.step);
+  const came = p.outcome === null ? "no answer came" : p.outcome ? "right" : "wrong";
+  const sign = {
+    class: `outcome ${p.outcome ? "good" : "bad"}`,
+    x: at,
+    y: y(Number(p.outcome)) + (p.outcome ? -3 : 11),
+    "text-anchor": "middle",
+  };
+  const end = p.outcome === null ? p.p_correct : Number(p.outcome);
+  return s(
+    "g",
+    {},
+    s("line", { class: "error-line", x1: at, x2: at, y1: y(p.p_correct), y2: y(end) }),
+    marker(0, at, y(p.p_correct), 4),
+    p.outcome === null ? null : s("text", sign, p.outcome ? "✓" : "✗"),
+    s("title", {}, `turn ${turnText(all[p.step])}: p ${probability(p.p_correct)}, ${came}`),
+  );
+}
+
 function expectedDrawing(width, made, scored, all, at, choose) {
   const height = 170;
   const x = linear([0, Math.max(1, all.length - 1)], [38, width - 12]);
@@ -225,37 +246,7 @@ function expectedDrawing(width, made, scored, all, at, choose) {
         d: scored.map((p, i) => `${i ? "L" : "M"}${x(p.step)},${y(p.brier_so_far)}`).join(""),
       }),
     ),
-    made.map((p) =>
-      s(
-        "g",
-        {},
-        s("line", {
-          class: "error-line",
-          x1: x(p.step),
-          x2: x(p.step),
-          y1: y(p.p_correct),
-          y2: y(p.outcome === null ? p.p_correct : Number(p.outcome)),
-        }),
-        marker(0, x(p.step), y(p.p_correct), 4),
-        p.outcome === null
-          ? null
-          : s(
-              "text",
-              {
-                class: p.outcome ? "outcome good" : "outcome bad",
-                x: x(p.step),
-                y: y(Number(p.outcome)) + (p.outcome ? -3 : 11),
-                "text-anchor": "middle",
-              },
-              p.outcome ? "✓" : "✗",
-            ),
-        s(
-          "title",
-          {},
-          `turn ${all[p.step].turn}: p ${probability(p.p_correct)}, ${p.outcome === null ? "no answer came" : p.outcome ? "right" : "wrong"}`,
-        ),
-      ),
-    ),
+    made.map((p) => expectation(p, x, y, all)),
     s("line", { class: "now", x1: x(at), x2: x(at), y1: 22, y2: height - 44 }),
   );
   svg.addEventListener("click", (event) => {

@@ -235,7 +235,7 @@ export function forest({ title, note, name, rows, left, right }) {
 
 function forestDrawing(width, { title, rows, left, right }) {
   const known = rows.filter((r) => r.mean !== null && r.mean !== undefined);
-  const [step, figures] = [30, 138];
+  const [step, figures] = [30, 152];
   const height = 54 + rows.length * step + 30;
   const widest = Math.min(width * 0.34, 20 + Math.max(6, ...rows.map((r) => r.label.length)) * 6.8);
   const bound =
@@ -277,7 +277,7 @@ function forestRow(row, at, x, width) {
     s(
       "text",
       { class: "value", x: width - 6, y: at + 4, "text-anchor": "end" },
-      `${signed(row.mean)} ${interval(row.low, row.high)}`,
+      `${{ good: "✓ ", bad: "✗ " }[row.verdict] ?? ""}${signed(row.mean)} ${interval(row.low, row.high)}`,
     ),
   ];
 }

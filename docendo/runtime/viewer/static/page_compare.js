@@ -97,51 +97,47 @@ async function conditionsView(run, first, second, query) {
   }
   const { comparison, items } = page;
   const facts = (await get(`runs/${id}/report`)).report.measures;
-  const all = Object.entries(comparison.measures);
-  const bounded = all.filter(([name]) =>
-    ["probability", "share", "difference", "correlation"].includes(facts[name]?.scale),
-  );
-  const others = all.filter(([name]) => !bounded.some(([n]) => n === name));
-  const rows = (list) =>
-    list.map(([name, m]) => ({
-      label: name,
-      ...m.difference,
-      verdict: settled(m.difference, facts[name]?.better)[0],
-      note: m.verdict,
-    }));
-  const chart = (list, what) =>
-    list.length
-      ? forest({
-          title: `Paired differences, ${what}`,
-          note: "First minus second, with 95 % intervals. Filled green or orange: settled after correction; grey: inconclusive.",
-          name: `${run.run.name}-forest`,
-          rows: rows(list),
-          left: "second is higher",
-          right: "first is higher",
-        })
-      : null;
+  const verdicts = Object.values(comparison.measures).map((m) => h("li", {}, m.verdict.replaceAll("`", "")));
   return [
     head,
     comparison.warnings.map((text) => h("p", { class: "notice" }, text)),
     h(
       "div",
       { class: "columns block" },
-      h(
-        "div",
-        { class: "charts" },
-        chart(bounded, "measures from 0 to 1"),
-        chart(others, "counts and other scales"),
-      ),
+      h("div", { class: "charts" }, forests(run, comparison.measures, facts)),
       itemsView(run, first, second, names, items, query, facts),
     ),
-    section(
-      "In words",
-      { class: "block" },
-      h(
-        "ul",
-        { class: "findings" },
-        all.map(([, m]) => h("li", {}, m.verdict.replaceAll("`", ""))),
-      ),
+    section("In words", { class: "block" }, h("ul", { class: "findings" }, verdicts)),
+  ];
+}
+
+/** One plot for what lies between 0 and 1, and one for the rest. */
+function forests(run, measures, facts) {
+  const rows = Object.entries(measures).map(([name, m]) => ({
+    label: name,
+    ...m.difference,
+    verdict: settled(m.difference, facts[name]?.better)[0],
+    note: m.verdict,
+  }));
+  const bounded = (row) =>
+    ["probability", "share", "difference", "correlation"].includes(facts[row.label]?.scale);
+  const plot = (shown, what, name) =>
+    shown.length
+      ? forest({
+          title: `Paired differences, ${what}`,
+          note: "First minus second, with 95 % intervals. Hollow: inconclusive. Filled: settled, with ✓ for better, ✗ for worse.",
+          name: `${run.run.name}-forest-${name}`,
+          rows: shown,
+          left: "second is higher",
+          right: "first is higher",
+        })
+      : null;
+  return [
+    plot(rows.filter(bounded), "measures from 0 to 1", "shares"),
+    plot(
+      rows.filter((row) => !bounded(row)),
+      "counts and other scales",
+      "counts",
     ),
   ];
 }

@@ -21,69 +21,69 @@ const BOUNDARIES = {
 /** The page. */
 export async function errorsPage({ run: id }) {
   const [run, page] = await Promise.all([runOf(id), get(`runs/${id}/problems`)]);
-  const failed = page.failures.reduce((n, f) => n + f.n, 0);
-  const missing = page.missing.reduce((n, m) => n + m.n, 0);
-  const label = new Map(run.conditions.map((c) => [c.id, c.label]));
-  const clean = !failed && !missing && !page.unfinished;
+  const crumbs = [
+    [run.run.name, to(["run", id])],
+    ["Errors and missing", null],
+  ];
+  const block = { class: "block" };
   return {
     title: "Errors and missing",
     run: id,
     tab: "errors",
     badges: run.badges,
     up: to(["run", id]),
-    crumbs: [
-      [run.run.name, to(["run", id])],
-      ["Errors and missing", null],
-    ],
+    crumbs,
     content: [
-      titled(
-        "Errors and missing",
-        clean ? "Nothing failed, nothing is missing, and every planned lesson is finished." : null,
-        [
-          chip(failed ? "bad" : "good", failed ? "✗" : "✓", `${plural(failed, "episode")} failed`),
-          chip(missing ? "warn" : "good", missing ? "?" : "✓", `${plural(missing, "value")} missing`),
-          chip(
-            page.unfinished ? "warn" : "good",
-            page.unfinished ? "‖" : "✓",
-            `${plural(page.unfinished, "lesson")} unfinished`,
-          ),
-        ],
-      ),
+      summary(page),
       page.warnings.map((text) =>
         h("p", { class: "notice" }, h("span", { "aria-hidden": "true" }, "!"), text),
       ),
-      page.retry ? section("To run the failed lessons again", { class: "block" }, command(page.retry)) : null,
-      page.resume ? section("To go on with the run", { class: "block" }, command(page.resume)) : null,
+      page.retry ? section("To run the failed lessons again", block, command(page.retry)) : null,
+      page.resume ? section("To go on with the run", block, command(page.resume)) : null,
       page.failures.length
         ? section(
             "Failures by cause",
-            { class: "block" },
+            block,
             page.failures.map((f) => cause(id, f)),
           )
         : null,
-      page.missing.length
-        ? section(
-            "Missing values by reason",
-            { class: "block" },
-            h("p", { class: "lead" }, "What could not be measured is missing, never a score."),
-            scroller(
-              "Missing values",
-              table(
-                null,
-                [
-                  { title: "measure" },
-                  { title: "reason" },
-                  { title: "values", number: true },
-                  { title: "conditions" },
-                ],
-                page.missing.map((m) => [m.measure, m.reason, count(m.n), where(id, m.conditions, label)]),
-                { class: "list" },
-              ),
-            ),
-          )
-        : null,
+      page.missing.length ? missingValues(run, page.missing) : null,
     ],
   };
+}
+
+function summary({ failures, missing, unfinished }) {
+  const failed = failures.reduce((n, f) => n + f.n, 0);
+  const values = missing.reduce((n, m) => n + m.n, 0);
+  const clean = !failed && !values && !unfinished;
+  const fact = (n, kind, mark, noun, what) =>
+    chip(n ? kind : "good", n ? mark : "✓", `${plural(n, noun)} ${what}`);
+  return titled(
+    "Errors and missing",
+    clean ? "Nothing failed, nothing is missing, and every planned lesson is finished." : null,
+    [
+      fact(failed, "bad", "✗", "episode", "failed"),
+      fact(values, "warn", "?", "value", "missing"),
+      fact(unfinished, "warn", "‖", "lesson", "unfinished"),
+    ],
+  );
+}
+
+function missingValues(run, missing) {
+  const label = new Map(run.conditions.map((c) => [c.id, c.label]));
+  const columns = [
+    { title: "measure" },
+    { title: "reason" },
+    { title: "values", number: true },
+    { title: "conditions" },
+  ];
+  const rows = missing.map((m) => [m.measure, m.reason, count(m.n), where(run.run.id, m.conditions, label)]);
+  return section(
+    "Missing values by reason",
+    { class: "block" },
+    h("p", { class: "lead" }, "What could not be measured is missing, never a score."),
+    scroller("Missing values", table(null, columns, rows, { class: "list" })),
+  );
 }
 
 function command(text) {

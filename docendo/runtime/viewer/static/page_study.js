@@ -113,13 +113,6 @@ function head(run) {
           link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("failed"))), " failed"),
         )
       : null,
-    sum("missing")
-      ? h(
-          "span",
-          {},
-          link(to(["run", run.run.id, "errors"]), {}, h("b", {}, count(sum("missing"))), " values missing"),
-        )
-      : null,
     budget ? h("span", {}, `budget: ${budget}`) : null,
   ]);
 }

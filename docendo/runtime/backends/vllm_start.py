@@ -22,7 +22,6 @@ from docendo.runtime.backends.engine_driver import EngineFacts
 from docendo.runtime.backends.local_prompt import IMPORTING
 
 __all__ = [
-    "VERSIONS",
     "Device",
     "configure",
     "device",
@@ -32,9 +31,6 @@ __all__ = [
     "import_vllm",
     "is_quiet",
 ]
-
-VERSIONS = (30, 34)
-"""Minor versions of vLLM 0.x that this package is written for: from the first, below the second."""
 
 _QUIET = {
     "VLLM_LOGGING_LEVEL": "ERROR",

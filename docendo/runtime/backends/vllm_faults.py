@@ -42,7 +42,7 @@ _ADVICE = (
         "adapter_config.json.",
     ),
     (
-        r"No such file|[Ii]s not a valid model|does not appear to have|safetensors",
+        r"No such file|[Ii]s not a valid model|does not appear to have|safetensor",
         "Is the model's folder complete? An interrupted download looks like this.",
     ),
 )

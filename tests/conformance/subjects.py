@@ -148,6 +148,7 @@ async def _served(folder: str) -> AsyncIterator[Backend]:
         async with serve(endpoint(model, LocalPrompt(resolve(spec, Path())))) as server:
             backend = OpenAIBackend(OpenAIModel(model="tiny", base_url=server.url, scoring=True))
             try:
+                await backend.start()
                 yield backend
             finally:
                 await backend.close()

@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from benchmarks import gpu_probes as probes  # noqa: E402 - the root must be on the path first
+try:
+    from benchmarks import gpu_probes as probes
+except ImportError as missing:
+    raise SystemExit(f"docendo cannot be imported here ({missing}): pip install --editable .") from None
 
 
 def main() -> int:

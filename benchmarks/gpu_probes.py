@@ -53,9 +53,10 @@ class Size:
     inner: int
     layers: int
     heads: int
+    vocabulary: int = 151936
 
 
-TOY = Size("toy", 128, 256, 2, 8)
+TOY = Size("toy", 128, 256, 2, 8, 512)
 SMALL = Size("small", 1024, 3072, 28, 16)
 LARGE = Size("large", 2560, 9728, 36, 32)
 
@@ -86,7 +87,7 @@ def sized_folder(size: Size, folder: Path, *, weights: bool) -> Path:
         return made
     shutil.copytree(tiny_folder(folder), made, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
     config = Qwen3Config(
-        vocab_size=151936,
+        vocab_size=size.vocabulary,
         hidden_size=size.hidden,
         intermediate_size=size.inner,
         num_hidden_layers=size.layers,

@@ -16,12 +16,18 @@ VIEW = View(agent="a", role="student", act="solve")
 
 
 def endpoint(backend: Backend, prompts: LocalPrompt) -> Behaviour:
-    """Serve `/chat/completions` and the echo of `/completions`."""
+    """Serve `/chat/completions`, the echo of `/completions`, and `/models`."""
 
     async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
-        serve = _chat if request.path.endswith("/chat/completions") else _echo
         try:
-            reply = answer(await serve(backend, prompts, request.body))
+            if request.path.endswith("/chat/completions"):
+                reply = answer(await _chat(backend, prompts, request.body))
+            elif request.path.endswith("/completions"):
+                reply = answer(await _echo(backend, prompts, request.body))
+            elif request.path.endswith("/models"):
+                reply = answer({"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+            else:
+                reply = status(404)
         except BackendFault as fault:
             code = {"code": "context_length_exceeded"} if fault.kind == "context" else {}
             reply = status(400, fault.message, **code)

@@ -42,7 +42,7 @@ _ADVICE = (
         "adapter_config.json.",
     ),
     (
-        r"No such file|[Ii]s not a valid model|does not appear to have|safetensors",
+        r"No such file|[Ii]s not a valid model|does not appear to have|safetensor",
         "Is the model's folder complete? An interrupted download looks like this.",
     ),
 )
@@ -61,7 +61,7 @@ def start_fault(name: str, why: str, arguments: Mapping[str, Any]) -> BackendFau
         for key in ("gpu_memory_utilization", "kv_cache_memory_bytes", "max_model_len", "max_num_seqs")
         if key in arguments
     )
-    advice = next((text for pattern, text in _ADVICE if re.search(pattern, why)), "")
+    advice = next((text for pattern, text in _ADVICE if re.search(pattern, why, re.I)), "")
     return BackendFault(
         f"vLLM does not start `{name}` ({shown}): {_short(why)}",
         retry=False,
@@ -72,7 +72,7 @@ def start_fault(name: str, why: str, arguments: Mapping[str, Any]) -> BackendFau
 
 def dead_fault(name: str, why: str) -> BackendFault:
     """An engine has stopped in mid-run. No call can succeed any more; the run can be resumed."""
-    advice = next((text for pattern, text in _ADVICE[:1] if re.search(pattern, why)), "")
+    advice = next((text for pattern, text in _ADVICE[:1] if re.search(pattern, why, re.I)), "")
     return BackendFault(
         f"vLLM's engine of `{name}` has stopped: {_short(why)}",
         retry=False,

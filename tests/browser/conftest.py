@@ -35,8 +35,10 @@ def find_chromium() -> str | None:
     return shutil.which("chromium")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """A browser for one file of tests. While Playwright lives, its loop counts as running, and tests of other
+    files start loops of their own."""
     chromium = find_chromium()
     if chromium is None:
         pytest.skip("no Chromium here, and apt could not install it (apt-get install chromium)")

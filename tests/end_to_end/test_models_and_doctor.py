@@ -161,7 +161,8 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path) -> None:
     url = f"sqlite:///{path}"
     assert docendo("run", write(tmp_path, small()), "--store", url, "-q").code == 0
     with sqlite3.connect(path) as database:  # as version 1 was
-        database.execute("drop table engine")
+        for part in ("table engine", "table words", "view spoken"):
+            database.execute(f"drop {part}")
         database.execute("update meta set value = '1' where key = 'schema_version'")
     database.close()
     assert docendo("ls", "--store", url).code == 3

@@ -6,9 +6,10 @@ are read by small models of our own, so a half-right server is a clear fault and
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Literal, TypeVar
 
 import openai
@@ -57,6 +58,7 @@ class Link:
         self.served: tuple[str, ...] = ()
         """Names of the models that the server knows, once it was asked."""
         self._client: openai.AsyncOpenAI | None = None
+        self._under_way: set[asyncio.Task[Bytes]] = set()
 
     async def post(self, path: str, body: Mapping[str, Any], form: type[_Answer]) -> _Answer:
         """Send a request and read its answer.
@@ -70,7 +72,7 @@ class Link:
             BackendFault: The server refused, broke off, or answered something else.
         """
         try:
-            raw = await self._connect().post(path, cast_to=Bytes, body=dict(body))
+            raw = await self._sent(self._connect().post(path, cast_to=Bytes, body=dict(body)))
         except openai.OpenAIError as error:
             raise self._fault_of(error, self._spec.timeout) from None
         try:
@@ -86,7 +88,7 @@ class Link:
         """
         timeout = min(_FIRST_LOOK, self._spec.timeout)
         try:
-            raw = await self._connect().get(path, cast_to=Bytes, options={"timeout": timeout})
+            raw = await self._sent(self._connect().get(path, cast_to=Bytes, options={"timeout": timeout}))
         except openai.APIStatusError as error:
             if error.status_code in {401, 429, 502, 503}:
                 raise self._fault_of(error, timeout) from None
@@ -99,7 +101,10 @@ class Link:
             return None
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Take back what is under way, and close the connections."""
+        for task in (tasks := list(self._under_way)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -122,6 +127,27 @@ class Link:
         return BackendFault(
             text, retry=retry, after=after, fatal=fatal, busy=busy, kind=kind, suggestion=suggestion
         )
+
+    async def _sent(self, sending: Coroutine[Any, Any, Bytes]) -> Bytes:
+        """What comes of a request.
+
+        Raises:
+            BackendFault: The line was closed meanwhile.
+            openai.OpenAIError: It failed.
+        """
+        task = asyncio.create_task(sending)
+        self._under_way.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if (
+                own is not None and own.cancelling()
+            ):  # whoever asks has been cancelled, and the request with it
+                raise
+            raise self.fault("was left before it had answered", fatal=True) from None
+        finally:
+            self._under_way.discard(task)
 
     def _connect(self) -> openai.AsyncOpenAI:
         if self._client is None:

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The engines' environment is one of its own: it is large, and vLLM decides what else is in it.
 ENGINE := .venv-engine
 
-.PHONY: demo test checks lint types contracts unit engine docs screenshots gpu-check clean
+.PHONY: demo test checks lint types contracts unit engine slow docs screenshots gpu-check clean
 
 $(VENV)/.base: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -57,6 +57,9 @@ unit: $(VENV)/.dev $(VENV)/.chromium
 engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.
 	$(ENGINE)/bin/python -m pytest --numprocesses 2 --dist loadfile -q \
 	  -m 'not slow and not gpu' tests/conformance tests/engine
+
+slow: $(ENGINE)/.ready  ## What `engine` leaves out because it takes minutes: a real vLLM server, engines that are killed.
+	$(ENGINE)/bin/python -m pytest -q -m 'slow and not gpu' tests/engine
 
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow

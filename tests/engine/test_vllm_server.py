@@ -38,6 +38,7 @@ from tests.engine import quiet  # noqa: F401 - sets the environment before a mod
 from tests.engine.tiny_model import Tiny, make_model
 
 pytestmark = [
+    pytest.mark.slow,  # the server takes a minute to start
     pytest.mark.skipif(
         importlib.util.find_spec("vllm") is None, reason="NO VLLM: docs/models.md says how to install it"
     ),

@@ -36,12 +36,13 @@ def resident(process: int) -> int:
 
 
 def descendants(process: int) -> list[int]:
-    """The processes that a process has started, and theirs."""
-    try:
-        text = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
-    except OSError:
-        return []
-    own = [int(child) for child in text.split()]
+    """The processes that a process has started, from whichever of its threads, and theirs."""
+    own = []
+    for thread in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            own += [int(child) for child in thread.read_text(encoding="ascii").split()]
+        except OSError:  # the thread has ended meanwhile
+            continue
     return [*own, *(further for child in own for further in descendants(child))]
 
 
@@ -52,7 +53,7 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
         "context": 1024, "kv_cache": 2.0, "sampling": {"temperature": 1.0},
     }  # fmt: skip
     rows = []
-    held: Any = None
+    held: list[Any] = []
     for number_, count in enumerate(asked.at_once):
         study = dialogues(model, count, 1)
         world = next(iter(study.backends))
@@ -60,8 +61,8 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
         await backend.start()
         talkative = Talkative(backend, asked.longest)
         study = replace(study, backends={world: {"one": talkative}})
-        if held is None:
-            held = backend  # the engine stays for all
+        held.append(backend)  # the engine stays for all
+        if len(held) == 1:
             await live(study, folder, -1, 1)
         await backend.driver.forget_prefixes()
         before, started = backend.stats(), time.perf_counter()
@@ -77,7 +78,8 @@ async def measure(asked: argparse.Namespace, folder: Path) -> None:
               "docendo, MiB", "engine, MiB", "failed")  # fmt: skip
     print(table(header, rows))
     print(f"\n{asked.slots} slots; docendo's memory has vLLM's front end and torch in it. {facts()}")
-    await held.close()
+    for backend in held:
+        await backend.close()
 
 
 def main() -> None:

@@ -3,13 +3,14 @@
 An engine keeps what it has read of every conversation in its KV cache. Where more conversations are under way
 than fit, each turn pushes another one's past out, and that has to be read anew at its next turn: with a tight
 cache the same work then takes a quarter longer (see "Engines" in the measurements). Where all fit, any bound
-would only leave the engine idle at the end. So episodes begin in order, and as many at once as
+would only leave the engine idle at the end. So episodes begin in order, and there fit
 
     tokens that the cache holds / tokens that an episode has added to it in the mean
 
-for the engine where that is least. What an episode has added is, for each of its agents, its longest prompt
-with its completion, without the prefix that was cached at its first call, which it shares with others. No
-event depends on any of this.
+where that is least of the engines. What an episode has added is, for each of its agents, its longest prompt
+with its completion, without the prefix that was cached at its first call, which it shares with others. As
+episodes are not all at their ends at once, some more are let in (`SPREAD`). And the last few do not wait for
+others (`LAST`): the engine would idle when those have ended. No event depends on any of this.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ __all__ = ["FIRST", "Admission"]
 FIRST = 16
 """Episodes that begin before anything is known. Each that ends without an engine (its answers were recorded)
 lets one more in, so that a resumed run is not held up."""
+
+SPREAD = 1.25
+"""So many times as many as fit at their ends are under way, for most are not at their ends."""
+
+LAST = 1.5
+"""Where those under way and those who wait are together at most so many times as many as fit, none waits."""
 
 Place = tuple[str, int, str]
 """Condition, replicate, episode."""
@@ -69,14 +76,15 @@ class Admission:
             return FIRST + self._unasked
         sequences, tokens = min(r.sequences for r in rooms), min(r.tokens for r in rooms)
         if self._ended:
-            return max(1, tokens * self._ended // max(1, self._added))
-        if not self._held:
-            return sequences + self._unasked
-        # Nothing has ended: those under way are taken to be half way. Twice the sequences keep the engine
-        # busy while each of them is between two calls.
+            fitting = tokens * self._ended / max(1, self._added)
+            present = self._inside + len(self._waiting)
+            return present if present <= LAST * fitting else max(1, int(SPREAD * fitting))
+        # Nothing has ended: those under way are taken to be half way, and a quarter more than the engine
+        # has places for keeps it busy while each of them is between two calls.
+        busy = sequences + sequences // 4
         under_way = 2 * sum(map(_added_by, self._held.values()))
-        fitting = tokens * len(self._held) // max(1, under_way)
-        return max(1, min(2 * sequences, fitting)) + self._unasked
+        fitting = tokens * len(self._held) / under_way if under_way else busy
+        return max(1, min(busy, int(fitting))) + self._unasked
 
     @asynccontextmanager
     async def episode(self, condition: str, replicate: int, episode: str) -> AsyncIterator[None]:
@@ -100,11 +108,9 @@ class Admission:
         self._let_in()
 
     async def _enter(self) -> None:
-        if self._inside < self.limit and not self._waiting:
-            self._inside += 1
-            return
         mine = get_running_loop().create_future()
         self._waiting.append(mine)
+        self._let_in()
         try:
             await mine
         except BaseException:

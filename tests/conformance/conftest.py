@@ -1,4 +1,4 @@
-"""One started backend per subject, for all tests of the suite."""
+"""One started backend per subject and file of tests."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def seen() -> dict[str, list[float]]:
     return {}
 
 
-@pytest.fixture(scope="session", params=[name for name in sorted(NEEDS) if not missing(name)])
+@pytest.fixture(scope="module", params=[name for name in sorted(NEEDS) if not missing(name)])
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
-    """A started backend."""
+    """A started backend, closed before the next file: other tests of this process count engines."""
     name = request.param
     folder = request.getfixturevalue("tiny_folder") if NEEDS[name] else None
     with asyncio.Runner() as runner:

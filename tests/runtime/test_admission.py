@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from docendo.agents.port import Origin
 from docendo.messages import Usage
-from docendo.runtime.admission import FIRST, Admission
+from docendo.runtime.admission import FIRST, SPREAD, Admission
 from docendo.runtime.backends.base import Room
 
 
@@ -89,10 +89,9 @@ def test_with_room_for_all_none_waits() -> None:
         gate = Admission(lambda: [Room(sequences=4, tokens=10_000, context=500)], engines=True)
         hall = Hall(gate, 60)
         await settled()
-        assert len(hall.inside) == 4
+        assert len(hall.inside) == 5  # one more than it has places
         gate.saw(place(0), said(90, 10))
         await hall.leave(0)
-        assert gate.limit == 100
         assert len(hall.inside) == 59
         await hall.close()
 
@@ -105,10 +104,10 @@ def test_until_one_has_ended_those_under_way_say_how_many_fit() -> None:
         gate = Admission(lambda: rooms, engines=True)
         hall = Hall(gate, 100)
         await settled()
-        assert len(hall.inside) == 10
+        assert len(hall.inside) == 12
         gate.saw(place(0), said(90, 10))
         await settled()
-        assert len(hall.inside) == 20  # of 22 that would fit, twice the sequences are enough
+        assert len(hall.inside) == 12  # of 22 that would fit, as many as the engine has places are enough
         gate.saw(place(0), said(240, 10))
         assert gate.limit == 4_500 // 500
         await hall.close()
@@ -127,12 +126,40 @@ def test_a_tight_cache_bounds_the_episodes_by_what_each_adds_to_it() -> None:
         gate.saw(place(0), said(540, 20, cached=520))
         gate.saw(place(0, "teacher"), said(100, 40))
         await hall.leave(0)
-        assert gate.limit == 3_000 // (160 + 140)
-        assert hall.inside == list(range(1, 12))  # what had begun before so much was known goes on
-        await hall.leave(1)
-        assert hall.inside == list(range(2, 12))
-        await hall.leave(2, 3)
-        assert hall.inside == list(range(4, 14))
+        assert gate.limit == int(SPREAD * 3_000 / (160 + 140)) == 12
+        assert hall.inside == list(range(1, 13))
+        gate.saw(place(1), said(400))
+        gate.saw(place(2), said(200))
+        await hall.leave(1, 2)  # 900 tokens of three: what is known of them counts
+        assert hall.inside == list(range(3, 15))
+        await hall.close()
+
+    run(main())
+
+
+def test_the_last_episodes_do_not_wait_for_each_other() -> None:
+    async def main() -> None:
+        gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
+        hall = Hall(gate, 30)
+        await settled()
+        for i in range(15):
+            gate.saw(place(i), said(100))
+            await hall.leave(i)
+        assert hall.inside == list(range(15, 30))  # 10 fit, 12 would be let in; 15 are all that are left
+        await hall.close()
+
+    run(main())
+
+
+def test_of_more_than_the_last_episodes_some_wait() -> None:
+    async def main() -> None:
+        gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
+        hall = Hall(gate, 30)
+        await settled()
+        for i in range(14):
+            gate.saw(place(i), said(100))
+            await hall.leave(i)
+        assert hall.inside == list(range(14, 26))
         await hall.close()
 
     run(main())

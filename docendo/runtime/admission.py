@@ -34,7 +34,7 @@ lets one more in, so that a resumed run is not held up."""
 SPREAD = 1.25
 """So many times as many as fit at their ends are under way, for most are not at their ends."""
 
-LAST = 1.5
+LAST = 2
 """Where those under way and those who wait are together at most so many times as many as fit, none waits."""
 
 Place = tuple[str, int, str]

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from docendo.scenarios.model_base import ModelBase
+from docendo.scenarios.model_base import TemplatedModel
 from docendo.scenarios.spec import Flag, Number, Whole
 
 __all__ = ["LocalModel", "TransformersModel", "VllmModel"]
 
 
-class LocalModel(ModelBase):
+class LocalModel(TemplatedModel):
     """Keys of a model whose weights are on this machine."""
 
     model: str = Field(description="Folder with the weights, or a name in the Hugging Face cache or hub.")

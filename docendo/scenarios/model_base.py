@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from docendo.scenarios.spec import Number, Spec, Whole
 
-__all__ = ["ModelBase", "SamplingSpec"]
+__all__ = ["ModelBase", "SamplingSpec", "TemplatedModel"]
 
 
 class SamplingSpec(Spec):
@@ -26,4 +28,15 @@ class ModelBase(Spec):
     timeout: Number = Field(120.0, gt=0, description="Seconds that one attempt may take.")
     retries: Whole = Field(
         4, ge=0, description="Further attempts after one that failed for a passing reason."
+    )
+
+
+class TemplatedModel(ModelBase):
+    """Keys of a model that reads its prompts through a chat template."""
+
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        # Left out where there is none, so that scenarios without it keep their digest.
+        exclude_if=lambda value: not value,
+        description="Variables of the chat template, by its own names: `{enable_thinking: false}` of Qwen3.",
     )

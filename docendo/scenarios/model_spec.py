@@ -10,7 +10,7 @@ from pydantic_core import PydanticKnownError
 
 from docendo.errors import did_you_mean
 from docendo.scenarios.local_model_spec import TransformersModel, VllmModel
-from docendo.scenarios.model_base import ModelBase, SamplingSpec
+from docendo.scenarios.model_base import ModelBase, SamplingSpec, TemplatedModel
 from docendo.scenarios.spec import Flag, Number, Probability, Whole, mistake
 
 __all__ = [
@@ -102,7 +102,7 @@ class ScriptedModel(ModelBase):
     )
 
 
-class OpenAIModel(ModelBase):
+class OpenAIModel(TemplatedModel):
     """Any server that speaks the OpenAI chat-completions protocol."""
 
     backend: Literal["openai"] = "openai"

@@ -38,7 +38,7 @@ from docendo.scenarios.item import AnswerKind
 from docendo.scenarios.items import source
 from docendo.scenarios.items.source import SOURCES
 from docendo.scenarios.local_model_spec import LocalModel
-from docendo.scenarios.model_base import ModelBase
+from docendo.scenarios.model_base import ModelBase, TemplatedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -161,7 +161,7 @@ def _models(kind, found):
     return found
 
 
-_SHARED = (ModelBase, LocalModel)
+_SHARED = (ModelBase, TemplatedModel, LocalModel)
 """Kinds of models that are no model by themselves: their keys stand once, for all that have them."""
 
 

@@ -47,6 +47,16 @@ def test_a_template_that_says_everything(prompts: Any) -> None:
     )
 
 
+def test_a_template_is_told_its_variables(make: Any) -> None:
+    template = (
+        CHATML + "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    )
+    spec = TransformersModel(
+        model=str(make(template=template)), chat_template_kwargs={"enable_thinking": False}
+    )
+    assert LocalPrompt(resolve(spec, Path())).text(prompt(("user", "Hi"))).endswith("<think></think>")
+
+
 @pytest.mark.parametrize("template", [NO_SYSTEM, DROPPING], ids=["raises", "drops"])
 def test_without_a_system_role_the_user_says_it(prompts: Any, template: str) -> None:
     text = prompts(template).text(prompt(("system", "Be kind."), ("user", "Hi")))

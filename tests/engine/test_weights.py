@@ -88,8 +88,9 @@ def test_settings_that_change_answers_are_part_of_the_identity(folder: Path, tmp
         files.identity("transformers", dtype="bfloat16"),
         identity(folder, chat_template="plain"),
         identity(folder, tmp_path, chat_template="mine.jinja"),
+        identity(folder, chat_template_kwargs={"enable_thinking": False}),
     }
-    assert len(known) == 5
+    assert len(known) == 6
 
 
 def test_files_beside_the_model_change_nothing(folder: Path) -> None:

@@ -142,10 +142,10 @@ def test_the_last_episodes_do_not_wait_for_each_other() -> None:
         gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
         hall = Hall(gate, 30)
         await settled()
-        for i in range(15):
+        for i in range(10):
             gate.saw(place(i), said(100))
             await hall.leave(i)
-        assert hall.inside == list(range(15, 30))  # 10 fit, 12 would be let in; 15 are all that are left
+        assert hall.inside == list(range(10, 30))  # 10 fit, 12 would be let in; 20 are all that are left
         await hall.close()
 
     run(main())
@@ -156,10 +156,10 @@ def test_of_more_than_the_last_episodes_some_wait() -> None:
         gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
         hall = Hall(gate, 30)
         await settled()
-        for i in range(14):
+        for i in range(9):
             gate.saw(place(i), said(100))
             await hall.leave(i)
-        assert hall.inside == list(range(14, 26))
+        assert hall.inside == list(range(9, 21))
         await hall.close()
 
     run(main())

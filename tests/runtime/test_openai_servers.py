@@ -228,7 +228,7 @@ def test_identity_and_digest_are_those_of_before() -> None:
         '{"backend":"openai","base_url":"http://localhost:8000/v1","logprobs":true,"model":"m","schema":true,'
         '"scoring":false,"seed":true}'
     )
-    assert "patience" not in spec.model_dump(mode="json")
+    assert not {"patience", "chat_template_kwargs"} & set(spec.model_dump(mode="json"))
     assert spec.model_dump(mode="json")["scoring"] is False
     assert OpenAIModel(model="m", patience=1.0).model_dump(mode="json")["patience"] == 1.0
 
@@ -355,6 +355,24 @@ def test_without_a_system_role_its_text_opens_the_users(system: Any, kind: str) 
         {"role": "user", "content": "Be kind.\n\nIs it right?\n\nWell?"},
         {"role": "assistant", "content": "So"},
     ]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "llama_cpp"])
+def test_variables_of_the_template_go_with_whatever_it_forms(kind: str) -> None:
+    toy = Toy()
+    pages = toy.vllm("tiny") if kind == "vllm" else toy.llama_cpp()
+    told = {"chat_template_kwargs": {"enable_thinking": False}}
+
+    async def both(backend: OpenAIBackend) -> None:
+        await backend.generate(ask())
+        await backend.score(weigh("yes", "no"))
+
+    _, server, _ = at(toy.vllm_model(), pages, both, **told)
+    formed = [r.body for r in (*server.received, *server.looked) if r.body and "messages" in r.body]
+    assert len(formed) == 2
+    assert all(told.items() <= body.items() for body in formed)
+    plain, other = (OpenAIBackend(OpenAIModel(model="m", **fields)) for fields in ({}, told))
+    assert plain.fingerprint != other.fingerprint
 
 
 def test_choices_are_asked_of_vllm_as_choices() -> None:

@@ -165,6 +165,7 @@ class LocalPrompt:
                     chat_template=self._weights.template,
                     tokenize=False,
                     add_generation_prompt=generate,
+                    **self._weights.variables,
                 )
             )
         except jinja2.TemplateSyntaxError as error:

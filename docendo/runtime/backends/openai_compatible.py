@@ -34,10 +34,8 @@ from docendo.runtime.backends.openai_wire import (
     Alternative,
     Chat,
     ChatChoice,
-    chat_messages,
     choice_schema,
     chosen,
-    goes_on,
 )
 from docendo.scenarios.environment import resolve_env
 from docendo.scenarios.schema import OpenAIModel
@@ -73,7 +71,7 @@ class OpenAIBackend(Backend):
             )
         self._spec = spec
         self._link = Link(spec)
-        self._server = Server()
+        self._server = Server(variables=spec.chat_template_kwargs)
         self._scorer = Scorer(self._link, spec.model, self._server)
         self.patience = spec.patience
         self.capabilities = Capabilities(
@@ -82,12 +80,14 @@ class OpenAIBackend(Backend):
             logprobs=spec.logprobs,
             schema=spec.schema_,
         )
-        flags = {
+        flags: dict[str, Any] = {
             "seed": spec.seed,
             "logprobs": spec.logprobs,
             "schema": spec.schema_,
             "scoring": spec.scoring,
         }
+        if spec.chat_template_kwargs:
+            flags["chat_template_kwargs"] = spec.chat_template_kwargs
         identity = {"backend": "openai", "base_url": self._link.endpoint, "model": spec.model, **flags}
         self._fingerprint = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS).decode()
 
@@ -149,8 +149,7 @@ class OpenAIBackend(Backend):
         how, server = request.sampling, self._server
         body: dict[str, Any] = {
             "model": self._spec.model,
-            "messages": chat_messages(request.prompt, system=server.system, alternate=server.alternate),
-            **goes_on(request.prompt),
+            **server.chat(request.prompt),
             "temperature": how.temperature,
             "top_p": how.top_p,
             "max_tokens": how.max_tokens,

@@ -28,9 +28,7 @@ from docendo.runtime.backends.openai_wire import (
     Completed,
     CompletedChoice,
     Probable,
-    chat_messages,
     flat_text,
-    goes_on,
 )
 from docendo.runtime.backends.token_scores import single_token_score, tail_score
 
@@ -196,9 +194,8 @@ class Scorer:
                     f"cannot score {continuation!r}: `top_logprobs` reach one token only",
                     suggestion="Serve the model with vLLM or llama.cpp, or score one-word answers.",
                 )
-        messages = chat_messages(request.prompt, system=self._server.system, alternate=self._server.alternate)
         body = {
-            "model": self._model, "messages": messages, **goes_on(request.prompt), "max_tokens": 1,
+            "model": self._model, **self._server.chat(request.prompt), "max_tokens": 1,
             # Greedy, so that the list holds no sampled token from below the best: the floor would be wrong.
             "temperature": 0.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS,
         }  # fmt: skip

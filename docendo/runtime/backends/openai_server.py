@@ -8,15 +8,16 @@ it loaded the model with. What a server does not say stays unknown, and calls fi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
+from docendo.messages import PromptMessage
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.openai_link import Link
-from docendo.runtime.backends.openai_wire import Completed, Ids, Text
+from docendo.runtime.backends.openai_wire import Completed, Ids, Text, chat_messages, goes_on
 from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["Kind", "Server", "Way", "discover"]
@@ -32,6 +33,10 @@ MARK = "docendomark"
 _OWNERS: dict[str, Kind] = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "sglang"}
 _KEEPS_NAMES = {"vllm", "ollama", "sglang"}
 """Servers that answer only to the names that they list. llama.cpp answers to any; of others nobody knows."""
+
+
+_UNTOLD = {"tail", "variables"}
+"""Of no interest to people, or in the scenario anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +62,26 @@ class Server:
     tail: str = ""
     """What the template writes behind a user's last message, where the server lets see it."""
     scoring: Way = "first token"
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """What the template is told beside the messages."""
+
+    def chat(self, prompt: tuple[PromptMessage, ...]) -> dict[str, Any]:
+        """The part of a request that says the prompt, for the server's template."""
+        return {
+            "messages": chat_messages(prompt, system=self.system, alternate=self.alternate),
+            **goes_on(prompt),
+            **_told(self.variables),
+        }
 
     def about(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k != "tail"}
+        return {
+            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in _UNTOLD
+        }
+
+
+def _told(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {"chat_template_kwargs": dict(variables)} if variables else {}
 
 
 class _Card(BaseModel):
@@ -89,7 +110,12 @@ async def discover(link: Link, spec: OpenAIModel) -> Server:
             server does not offer. Where the server is still loading, the fault is `busy`.
     """
     cards = _read_cards(await link.look("/models"))
-    server = Server(served=tuple(card.id for card in cards), kind=_kind(cards), context=_context(cards, spec))
+    server = Server(
+        served=tuple(card.id for card in cards),
+        kind=_kind(cards),
+        context=_context(cards, spec),
+        variables=spec.chat_template_kwargs,
+    )
     link.served = server.served
     if server.kind == "unknown" and await _version(link, "/api/version"):
         server = replace(server, kind="ollama")
@@ -161,7 +187,8 @@ async def _vllm(link: Link, spec: OpenAIModel, server: Server) -> Server:
 
 async def _messages(link: Link, spec: OpenAIModel, roles: list[str]) -> Ids:
     messages = [{"role": role, "content": MARK} for role in roles]
-    return await link.post(f"{link.root}/tokenize", {"model": spec.model, "messages": messages}, Ids)
+    body = {"model": spec.model, "messages": messages, **_told(spec.chat_template_kwargs)}
+    return await link.post(f"{link.root}/tokenize", body, Ids)
 
 
 async def _tail(link: Link, spec: OpenAIModel, plain: Ids) -> str:
@@ -210,7 +237,7 @@ async def _llama_cpp(link: Link, spec: OpenAIModel, server: Server) -> Server:
     )
     try:
         await link.post(f"{link.root}/tokenize", {"content": MARK}, Ids)
-        plain = await _applied(link, ["user"])
+        plain = await _applied(link, spec, ["user"])
     except BackendFault as fault:
         _pass_on(fault)
         return server
@@ -218,19 +245,20 @@ async def _llama_cpp(link: Link, spec: OpenAIModel, server: Server) -> Server:
         server,
         tokenizer=True,
         tail=plain.rpartition(MARK)[2],
-        system=(await _applied_or_nothing(link, ["system", "user"])).count(MARK) == 2,
-        alternate=(await _applied_or_nothing(link, ["user", "user"])).count(MARK) != 2,
+        system=(await _applied_or_nothing(link, spec, ["system", "user"])).count(MARK) == 2,
+        alternate=(await _applied_or_nothing(link, spec, ["user", "user"])).count(MARK) != 2,
     )
 
 
-async def _applied(link: Link, roles: list[str]) -> str:
+async def _applied(link: Link, spec: OpenAIModel, roles: list[str]) -> str:
     messages = [{"role": role, "content": MARK} for role in roles]
-    return (await link.post(f"{link.root}/apply-template", {"messages": messages}, Text)).prompt
+    body = {"messages": messages, **_told(spec.chat_template_kwargs)}
+    return (await link.post(f"{link.root}/apply-template", body, Text)).prompt
 
 
-async def _applied_or_nothing(link: Link, roles: list[str]) -> str:
+async def _applied_or_nothing(link: Link, spec: OpenAIModel, roles: list[str]) -> str:
     try:
-        return await _applied(link, roles)
+        return await _applied(link, spec, roles)
     except BackendFault as fault:
         _pass_on(fault)
         return ""

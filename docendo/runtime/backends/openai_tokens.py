@@ -15,7 +15,7 @@ from docendo.messages import PromptMessage
 from docendo.runtime.backends.alignment import Alignment, Branch, align_tokens
 from docendo.runtime.backends.openai_link import Link
 from docendo.runtime.backends.openai_server import Server
-from docendo.runtime.backends.openai_wire import Ids, Text, chat_messages, flat_text, goes_on
+from docendo.runtime.backends.openai_wire import Ids, Text, flat_text
 
 __all__ = ["ServerTokens"]
 
@@ -92,13 +92,12 @@ class ServerTokens:
         if not self._server.template:
             text = flat_text(prompt)
             return await self._encode(text, begin=True), _end(text)
-        messages = chat_messages(prompt, system=self._server.system, alternate=self._server.alternate)
+        said = self._server.chat(prompt)
         if self._server.kind == "llama.cpp":
             page = f"{self._link.root}/apply-template"
-            text = (await self._link.post(page, {"messages": messages}, Text)).prompt
+            text = (await self._link.post(page, said, Text)).prompt
             return await self._encode(text, begin=True), _end(text)
-        body = {"model": self._model, "messages": messages, **goes_on(prompt)}
-        ids = await self._link.post(f"{self._link.root}/tokenize", body, Ids)
+        ids = await self._link.post(f"{self._link.root}/tokenize", {"model": self._model, **said}, Ids)
         return ids.tokens, _end(opened or self._server.tail)
 
     async def _encode(self, text: str, *, begin: bool = False) -> tuple[int, ...]:

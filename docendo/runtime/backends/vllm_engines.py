@@ -42,7 +42,10 @@ class Want:
     @property
     def engine(self) -> str:
         """Identity of the engine. Prompts, adapters and how many calls may wait are no part of it."""
-        apart = {"adapter", "chat_template", "sampling", "max_concurrent", "timeout", "retries", "revision"}
+        apart = {
+            "adapter", "chat_template", "chat_template_kwargs", "sampling", "max_concurrent", "timeout",
+            "retries", "revision",
+        }  # fmt: skip
         settings = self.spec.model_dump(mode="json", exclude=apart)
         return orjson.dumps([str(self.weights.folder), self.weights.context, settings]).decode()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Weights:
     adapter: Adapter | None
     template: str | None
     """The chat template in Jinja; `None` for plain text."""
+    variables: dict[str, Any] = field(default_factory=dict)
+    """What the template is told beside the messages."""
     size: int
     """Bytes of the weight files, without the adapter's."""
     config: dict[str, Any]
@@ -76,6 +78,7 @@ class Weights:
             "weights": self.digest,
             "adapter": self.adapter.digest if self.adapter else None,
             "template": template,
+            **({"chat_template_kwargs": self.variables} if self.variables else {}),
             **settings,
         }
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS).decode()
@@ -101,6 +104,7 @@ def resolve(spec: LocalModel, base: Path) -> Weights:
         digest=_digest([*_describing_files(folder), *files]),
         adapter=_adapter(base / Path(resolve_env(spec.adapter)).expanduser()) if spec.adapter else None,
         template=_template(spec.chat_template, name, folder, base),
+        variables=spec.chat_template_kwargs,
         size=sum(file.stat().st_size for file in files),
         config=config,
         context=_context(spec.context, name, config),

@@ -1,9 +1,8 @@
 """Which episodes may begin: as many as the engines can keep in mind at once.
 
 An engine keeps what it has read of every conversation in its KV cache. Where more conversations are under way
-than fit, each turn pushes another one's past out, and that has to be read anew at its next turn: with a tight
-cache the same work then takes a quarter longer (see "Engines" in the measurements). Where all fit, any bound
-would only leave the engine idle at the end. So episodes begin in order, and there fit
+than fit, each turn pushes another one's past out, and that has to be read anew at its next turn. Where all
+fit, any bound would only leave the engine idle at the end. So episodes begin in order, and there fit
 
     tokens that the cache holds / tokens that an episode has added to it in the mean
 

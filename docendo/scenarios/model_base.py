@@ -40,3 +40,7 @@ class TemplatedModel(ModelBase):
         exclude_if=lambda value: not value,
         description="Variables of the chat template, by its own names: `{enable_thinking: false}` of Qwen3.",
     )
+
+    def for_template(self) -> dict[str, Any]:
+        """The variables under their key, as requests and identities have them; empty where there are none."""
+        return self.model_dump(mode="json", include={"chat_template_kwargs"})

@@ -92,6 +92,7 @@ def test_with_room_for_all_none_waits() -> None:
         assert len(hall.inside) == 5  # one more than it has places
         gate.saw(place(0), said(90, 10))
         await hall.leave(0)
+        assert gate.limit == 59
         assert len(hall.inside) == 59
         await hall.close()
 
@@ -132,34 +133,35 @@ def test_a_tight_cache_bounds_the_episodes_by_what_each_adds_to_it() -> None:
         gate.saw(place(2), said(200))
         await hall.leave(1, 2)  # 900 tokens of three: what is known of them counts
         assert hall.inside == list(range(3, 15))
+        gate.saw(place(3), said(700))
+        await hall.leave(3)  # 400 in the mean: nine may be under way, and what had begun before goes on
+        assert gate.limit == 9
+        assert hall.inside == list(range(4, 15))
+        await hall.leave(4, 5)
+        assert hall.inside == list(range(6, 15))
+        await hall.leave(6)
+        assert hall.inside == list(range(7, 16))
         await hall.close()
 
     run(main())
 
 
-def test_the_last_episodes_do_not_wait_for_each_other() -> None:
+@pytest.mark.parametrize(
+    ("ended", "inside"),
+    [
+        pytest.param(9, range(9, 21), id="of more than the last some wait"),
+        pytest.param(10, range(10, 30), id="the last do not wait for each other"),
+    ],
+)
+def test_twice_as_many_as_fit_are_the_last(ended: int, inside: range) -> None:
     async def main() -> None:
         gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
         hall = Hall(gate, 30)
         await settled()
-        for i in range(10):
+        for i in range(ended):
             gate.saw(place(i), said(100))
             await hall.leave(i)
-        assert hall.inside == list(range(10, 30))  # 10 fit, 12 would be let in; 20 are all that are left
-        await hall.close()
-
-    run(main())
-
-
-def test_of_more_than_the_last_episodes_some_wait() -> None:
-    async def main() -> None:
-        gate = Admission(lambda: [Room(sequences=8, tokens=1_000, context=500)], engines=True)
-        hall = Hall(gate, 30)
-        await settled()
-        for i in range(9):
-            gate.saw(place(i), said(100))
-            await hall.leave(i)
-        assert hall.inside == list(range(9, 21))
+        assert hall.inside == [*inside]  # 10 fit
         await hall.close()
 
     run(main())

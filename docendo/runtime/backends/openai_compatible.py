@@ -71,7 +71,7 @@ class OpenAIBackend(Backend):
             )
         self._spec = spec
         self._link = Link(spec)
-        self._server = Server(variables=spec.chat_template_kwargs)
+        self._server = Server(for_template=spec.for_template())
         self._scorer = Scorer(self._link, spec.model, self._server)
         self.patience = spec.patience
         self.capabilities = Capabilities(
@@ -80,14 +80,13 @@ class OpenAIBackend(Backend):
             logprobs=spec.logprobs,
             schema=spec.schema_,
         )
-        flags: dict[str, Any] = {
+        flags = {
             "seed": spec.seed,
             "logprobs": spec.logprobs,
             "schema": spec.schema_,
             "scoring": spec.scoring,
+            **spec.for_template(),
         }
-        if spec.chat_template_kwargs:
-            flags["chat_template_kwargs"] = spec.chat_template_kwargs
         identity = {"backend": "openai", "base_url": self._link.endpoint, "model": spec.model, **flags}
         self._fingerprint = orjson.dumps(identity, option=orjson.OPT_SORT_KEYS).decode()
 

@@ -34,8 +34,7 @@ _OWNERS: dict[str, Kind] = {"vllm": "vllm", "llamacpp": "llama.cpp", "sglang": "
 _KEEPS_NAMES = {"vllm", "ollama", "sglang"}
 """Servers that answer only to the names that they list. llama.cpp answers to any; of others nobody knows."""
 
-
-_UNTOLD = {"tail", "variables"}
+_UNTOLD = {"tail", "for_template"}
 """Of no interest to people, or in the scenario anyway."""
 
 
@@ -62,15 +61,15 @@ class Server:
     tail: str = ""
     """What the template writes behind a user's last message, where the server lets see it."""
     scoring: Way = "first token"
-    variables: Mapping[str, Any] = field(default_factory=dict)
-    """What the template is told beside the messages."""
+    for_template: Mapping[str, Any] = field(default_factory=dict)
+    """What a request says to the template beside the messages."""
 
     def chat(self, prompt: tuple[PromptMessage, ...]) -> dict[str, Any]:
         """The part of a request that says the prompt, for the server's template."""
         return {
             "messages": chat_messages(prompt, system=self.system, alternate=self.alternate),
             **goes_on(prompt),
-            **_told(self.variables),
+            **self.for_template,
         }
 
     def about(self) -> dict[str, Any]:
@@ -78,10 +77,6 @@ class Server:
         return {
             k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if k not in _UNTOLD
         }
-
-
-def _told(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {"chat_template_kwargs": dict(variables)} if variables else {}
 
 
 class _Card(BaseModel):
@@ -114,7 +109,7 @@ async def discover(link: Link, spec: OpenAIModel) -> Server:
         served=tuple(card.id for card in cards),
         kind=_kind(cards),
         context=_context(cards, spec),
-        variables=spec.chat_template_kwargs,
+        for_template=spec.for_template(),
     )
     link.served = server.served
     if server.kind == "unknown" and await _version(link, "/api/version"):
@@ -163,6 +158,11 @@ async def _version(link: Link, page: str) -> str:
     return str(found.get("version", "")) if isinstance(found, dict) else ""
 
 
+def _marked(spec: OpenAIModel, roles: list[str]) -> dict[str, Any]:
+    """What asks for the template's form of messages that say nothing but the mark."""
+    return {"messages": [{"role": role, "content": MARK} for role in roles], **spec.for_template()}
+
+
 # --- vLLM -----------------------------------------------------------------------------------------------
 
 
@@ -186,9 +186,7 @@ async def _vllm(link: Link, spec: OpenAIModel, server: Server) -> Server:
 
 
 async def _messages(link: Link, spec: OpenAIModel, roles: list[str]) -> Ids:
-    messages = [{"role": role, "content": MARK} for role in roles]
-    body = {"model": spec.model, "messages": messages, **_told(spec.chat_template_kwargs)}
-    return await link.post(f"{link.root}/tokenize", body, Ids)
+    return await link.post(f"{link.root}/tokenize", {"model": spec.model, **_marked(spec, roles)}, Ids)
 
 
 async def _tail(link: Link, spec: OpenAIModel, plain: Ids) -> str:
@@ -251,9 +249,7 @@ async def _llama_cpp(link: Link, spec: OpenAIModel, server: Server) -> Server:
 
 
 async def _applied(link: Link, spec: OpenAIModel, roles: list[str]) -> str:
-    messages = [{"role": role, "content": MARK} for role in roles]
-    body = {"messages": messages, **_told(spec.chat_template_kwargs)}
-    return (await link.post(f"{link.root}/apply-template", body, Text)).prompt
+    return (await link.post(f"{link.root}/apply-template", _marked(spec, roles), Text)).prompt
 
 
 async def _applied_or_nothing(link: Link, spec: OpenAIModel, roles: list[str]) -> str:

@@ -23,6 +23,6 @@ Settings = Annotated[
 ]
 Roles = Annotated[
     list[str] | None,
-    typer.Option("--role", help="Give an agent another model: `teacher=openai/Qwen/Qwen3-8B`."),
+    typer.Option("--role", help="Give an agent another model: `teacher=openai/Qwen/Qwen3-4B-Instruct-2507`."),
 ]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON envelope and nothing else.")]

@@ -2,14 +2,14 @@
 
 - `raw`: the probability of the answer's tokens as a forced continuation, over the whole vocabulary and not
   renormalised; for several tokens the mean of their probabilities (Saha et al. 2023, code).
-- `renormalised`: the same, divided by the sum over the item's options.
+- `renormalised`: the same, divided by the sum over the item's options; for items that have some.
 - `frequency`: the share of sampled completions with that answer, for models that cannot score.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -32,7 +32,8 @@ class Confidence:
     mode: Mode
     options: tuple[float, ...] = ()
     censored: bool = False
-    """The true probability is at most `p`: the answer was outside what the model reports."""
+    """An answer was outside what the model reports, so `p` is no measurement: of `raw` an upper bound; of
+    `renormalised` it may err to either side, as the bound may be the target's or another option's."""
 
     @property
     def label(self) -> str:
@@ -63,7 +64,8 @@ async def answer_confidence(
         ask: Whom to ask.
         view: What the prompt was made from; holds the item.
         prompt: Ends where the answer begins.
-        target: The answer whose probability is wanted.
+        target: The answer whose probability is wanted. Empty where the teacher gave none: its probability
+            is 0. So is that of `renormalised` for an answer that is none of the options.
         mode: See the module.
         samples: Completions drawn for `frequency`.
         read: Finds the answer in a sampled completion.
@@ -81,8 +83,9 @@ async def answer_confidence(
         hits = sum(read(c.text) == target for c in reply.completions)
         return Confidence(p=hits / len(reply.completions), mode=mode)
     options = options_of(view.item) if view.item is not None else ()
-    others = options if mode == "renormalised" or options else ()
-    continuations = tuple(dict.fromkeys((target, *others)))
+    continuations = tuple(dict.fromkeys((target, *options) if target else options))
+    if not continuations:
+        return Confidence(p=0.0, mode=mode)
     lead = " " if prompt[-1].role == "assistant" else ""
     scored = await ask.port.score(
         ScoreRequest(
@@ -94,14 +97,24 @@ async def answer_confidence(
             origin=ask.origin,
         )
     )
-    p = {c: _probability(s) for c, s in zip(continuations, scored.scores, strict=True)}
-    total = sum(p[o] for o in options) if mode == "renormalised" else 1.0
+    scores = dict(zip(continuations, scored.scores, strict=True))
+    of = {answer: _probability(score) for answer, score in scores.items()}
+    if mode == "raw":
+        p, behind = of.get(target, 0.0), (target,)
+    else:
+        p, behind = _share(of, target, options), options
     return Confidence(
-        p=p[target] / total if total else 0.0,
+        p=p,
         mode=mode,
-        options=tuple(p[o] for o in options),
-        censored=scored.scores[0].censored,
+        options=tuple(of[option] for option in options),
+        censored=any(scores[answer].censored for answer in behind if answer in scores),
     )
+
+
+def _share(of: Mapping[str, float], target: str, options: Sequence[str]) -> float:
+    """What falls to `target` of all that falls to the options."""
+    total = sum(of[option] for option in options)
+    return of[target] / total if target in options and total else 0.0
 
 
 def _probability(score: ContinuationScore) -> float:

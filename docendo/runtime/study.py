@@ -401,12 +401,20 @@ def _policy_problems(
             suggestion="Add `student_model: few_shot` to the teacher.",
         )
     asked = {"confidence": student, "teacher_confidence": teacher}
+    optional = all(item.kind in ("yes_no", "choice") for item in items)
     if teacher is not None and teacher.student_model is not None and teacher.student_model.kind == "few_shot":
         asked["prediction"] = teacher
     for need, agent in asked.items():
         if need in policy.needs and agent is not None:
             yield from _scoring_problem(policy, agent, backends[agent.model].capabilities, where)
-    if "options" in policy.needs and any(i.kind not in ("yes_no", "choice") for i in items):
+            if agent.confidence.mode == "renormalised" and not optional:
+                yield Problem(
+                    message=f"policy `{policy.name}` needs answer probabilities, and those of model "
+                    f"`{agent.model}` are to be renormalised over options that the items do not have",
+                    where=where,
+                    suggestion="Set `confidence: {mode: raw}` for that agent: the default.",
+                )
+    if "options" in policy.needs and not optional:
         yield Problem(
             message=f"policy `{policy.name}` needs items with options",
             where=where,

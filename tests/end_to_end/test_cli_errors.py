@@ -267,6 +267,14 @@ WRONG: dict[str, tuple[Callable[[Path], Raw], str, str]] = {
     "prompt that reads nothing known": (_prompt("--- user ---\n{{ solution }}"), "solution", ""),
     "no prompt file": (_set(agents__student__prompts={"solve": "nothing.md"}), "nothing.md", ""),
     "backend that cannot score": (_scripted(), "cannot score", "plan"),
+    "shares of options that numbers do not have": (
+        _plan(
+            {"teach": {"items": "test", "policy": "true_confidence_pre"}},
+            agents__student__confidence={"mode": "renormalised"},
+        ),
+        "options that the items do not have",
+        "plan",
+    ),
     "policy without a student model": (
         lambda _: {**small(), "agents": {"teacher": {"model": "expert"}, "student": {"model": "novice"}}},
         "student model",

@@ -114,12 +114,17 @@ def test_renormalised_is_over_the_items_options(spelling: Sure) -> None:
     assert found.label == "renormalised"
 
 
-@pytest.mark.parametrize("mode", ["raw", "renormalised"])
-def test_answers_of_several_tokens(sure: Sure, mode: str) -> None:
+def test_answers_of_several_tokens(sure: Sure) -> None:
     p = sure.by_hand(" 1437")
     assert len(p) > 1
     found = sure.of("1437", subtraction(1702, 265))
     assert found.p == pytest.approx(sum(p) / len(p), rel=1e-3), "the mean over the answer's tokens"
+
+
+def test_options_of_several_tokens_are_renormalised_by_their_means(sure: Sure) -> None:
+    yes, no = (sum(p) / len(p) for p in (sure.by_hand(" yes"), sure.by_hand(" no")))
+    found = sure.of("yes", yes_no(7), mode="renormalised")
+    assert found.p == pytest.approx(yes / (yes + no), rel=1e-3)
 
 
 def test_a_prompt_that_ends_in_a_blank_weighs_the_options_alike(spelling: Sure) -> None:

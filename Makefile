@@ -67,8 +67,8 @@ docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outp
 screenshots: $(VENV)/.dev $(VENV)/.chromium  ## Makes the pictures of the viewer anew.
 	$(BIN)/python docs/make_screenshots.py
 
-gpu-check:  ## On a machine with a GPU, in an environment that has vLLM or transformers: PYTHON=... make gpu-check
-	$(PYTHON) benchmarks/gpu_check.py
+gpu-check:  ## On a machine with a GPU, in an environment that has vLLM or transformers: PYTHON=... make gpu-check [ARGS=--large]
+	$(PYTHON) benchmarks/gpu_check.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(ENGINE) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,10 +1,12 @@
-"""Everything that needs a GPU, in one run of about three minutes: `make gpu-check`.
+"""Everything that needs a GPU, in one run: `make gpu-check`.
 
 Models are made on the spot, with random weights: what is tried and measured is the machinery. With vLLM
-installed both engines are tried, else transformers alone; a probe that fails is reported and the others go
-on. The report is Markdown, `docs/measurements/gpu-YYYY-MM-DD.md` unless `--out` says otherwise.
+installed both engines are tried, else transformers alone; a probe that fails is reported, the others go on,
+and the exit code is 1. The report is Markdown, `docs/measurements/gpu-YYYY-MM-DD.md` unless `--out` says
+otherwise.
 
-    python benchmarks/gpu_check.py [--out FILE] [--large] [--seconds 180] [--allow-cpu]
+    python benchmarks/gpu_check.py [--out FILE] [--large] [--seconds N] [--allow-cpu]
+    make gpu-check ARGS=--large
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import asyncio
 import datetime
 import importlib.util
+import math
 import os
 import platform
 import subprocess
@@ -40,7 +43,9 @@ def main() -> int:
     wanted = argparse.ArgumentParser(description="What needs a GPU, tried and measured.")
     wanted.add_argument("--out", type=Path, help="the report; docs/measurements/gpu-YYYY-MM-DD.md by default")
     wanted.add_argument("--large", action="store_true", help="also a model of 4 billion parameters")
-    wanted.add_argument("--seconds", type=float, default=180, help="start no probe after so long")
+    wanted.add_argument(
+        "--seconds", type=float, default=math.inf, help="start no probe after so long, on a lent machine"
+    )
     wanted.add_argument(
         "--allow-cpu", action="store_true", help="try the script itself where there is no GPU"
     )
@@ -65,7 +70,9 @@ def main() -> int:
         for engine in ("vllm", "transformers"):
             if asked.engine in {None, engine}:
                 try_engine(check, engine, Path(folder), large=asked.large)
-    check.say(f"\n{check.seconds():.0f} s in all, {check.failed} probes failed.\n")
+    check.say(
+        f"\n{check.seconds():.0f} s in all, {check.failed} probes failed, {check.left_out} were left out.\n"
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(check.lines) + "\n", encoding="utf-8")
     print(f"written: {out}")
@@ -105,6 +112,9 @@ class Check:
     def __init__(self, seconds: float) -> None:
         self.lines: list[str] = []
         self.failed = 0
+        self.left_out = 0
+        self.memory = probes.memory_used()
+        """GiB of the GPU that others use."""
         self._started = time.monotonic()
         self._limit = seconds
 
@@ -124,13 +134,14 @@ class Check:
             "\n".join(
                 ["| " + " | ".join(row) + " |" for row in [head]]
                 + mark
-                + ["| " + " | ".join(row) + " |" for row in rows]
+                + ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows]
             )
         )
 
     def probe(self, title: str, work: Callable[[], tuple[list[str], list[list[str]]]]) -> None:
         """Run one probe and add its table; a failure is a line of the report."""
         if self.seconds() > self._limit:
+            self.left_out += 1
             self.say(f"\n### {title}\n\nLeft out: the time was over.\n")
             return
         before = time.monotonic()
@@ -163,45 +174,66 @@ def try_engine(check: Check, engine: str, folder: Path, *, large: bool) -> None:
     on_gpu = probes.on_gpu()
     if engine == "vllm" and on_gpu:
         check.probe("Sleeping and waking", lambda: run(probes.sleeping(tiny)))
+        check.probe("Two models that live together", lambda: run(probes.together(tiny, folder)))
         check.probe("Two models that take turns", lambda: run(probes.turns(tiny, folder)))
     sizes = [("0.6 billion parameters", probes.SMALL)] if on_gpu else [("a toy", probes.TOY)]
     sizes += [("4 billion parameters", probes.LARGE)] if large else []
     for name, size in sizes:
         check.probe(f"Tokens per second, {name}", lambda size=size: run(probes.speed(engine, size, folder)))
-    check.probe("The conformance suite", lambda: conformance(engine))
-    check.probe("What is left of the GPU's memory afterwards", probes.left)
+    check.probe("The conformance suite", lambda: suite("tests/conformance", "-k", engine))
+    if engine == "vllm":
+        check.probe(
+            "Engines that are killed", lambda: suite("-m", "slow", "tests/engine/test_vllm_process.py")
+        )
+        check.probe("Efficiency under a run", lambda: efficiency(large=large, on_gpu=on_gpu))
+    check.probe("What is left of the GPU's memory afterwards", lambda: probes.left(check.memory))
 
 
-def conformance(engine: str) -> tuple[list[str], list[list[str]]]:
-    """The tests of `tests/conformance`, in a process of their own."""
+def suite(*chosen: str) -> tuple[list[str], list[list[str]]]:
+    """Tests of the project, in a process of their own.
+
+    Raises:
+        RuntimeError: They cannot be run, or one of them failed.
+    """
     for needed in ("pytest", "hypothesis"):
         if importlib.util.find_spec(needed) is None:
-            return ["result"], [[f"left out: {needed} is not installed"]]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/conformance",
-        "-k",
-        engine,
+            raise RuntimeError(f"{needed} is not installed: pip install {needed}")
+    done = in_process("-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen)
+    told = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    if done.returncode:
+        raise RuntimeError("\n".join(told) or (done.stdout + done.stderr)[-600:])
+    return ["result"], [[done.stdout.splitlines()[-1]]]
+
+
+def efficiency(*, large: bool, on_gpu: bool) -> tuple[list[str], list[list[str]]]:
+    """`engine_efficiency.py`: a run against replays of its own calls.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    sized = ["--shape", "4B", "--slots", "256", "--episodes", "384", "--longest", "128"]
+    small = ["--shape", "25M" if on_gpu else "tiny", "--episodes", "96", "--turns", "3", "--longest", "32"]
+    done = in_process("benchmarks/engine_efficiency.py", "--engine", "process", *(sized if large else small))
+    if done.returncode:
+        raise RuntimeError((done.stdout + done.stderr)[-600:])
+    cells = [
+        [c.strip() for c in line.strip("|").split("|")] for line in done.stdout.splitlines() if "|" in line
     ]
-    done = subprocess.run(
-        command,
+    told = [line for line in done.stdout.splitlines() if line.startswith(("eta", "step ratio"))]
+    head, _, *rows = cells
+    return head, [*rows, *([line, *[""] * (len(head) - 1)] for line in told)]
+
+
+def in_process(*command: str) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments, at the project's root, to its end."""
+    return subprocess.run(
+        [sys.executable, *command],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    told = [
-        line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR")) or " passed" in line
-    ]
-    if not told:
-        raise RuntimeError((done.stdout + done.stderr)[-600:])
-    return ["result"], [[line.replace("|", "/")] for line in told]
 
 
 if __name__ == "__main__":

@@ -28,11 +28,13 @@ __all__ = [
     "adapters",
     "determinism",
     "left",
+    "memory_used",
     "on_gpu",
     "scores",
     "sleeping",
     "speed",
     "tiny_folder",
+    "together",
     "turns",
 ]
 
@@ -42,6 +44,8 @@ VIEW = View(agent="student-1", role="student", act="solve")
 CONCURRENCY = (1, 8, 64, 256)
 TOKENS = 64
 """Of every answer whose speed is measured."""
+CONTEXT_GIB = 2.5
+"""What this process may keep of the GPU after engines ran in it: CUDA's context, libraries' workspaces."""
 
 
 @dataclass(frozen=True)
@@ -287,13 +291,34 @@ async def sleeping(folder: Path) -> Table:
     return ["GiB before", "GiB awake", "GiB asleep", "s to sleep", "s to wake"], [row]
 
 
-async def turns(folder: Path, place: Path) -> Table:
-    """Two models that do not fit together, asked at random: one turn per batch, not per call."""
+def two(folder: Path, place: Path, **fields: Any) -> tuple[Backend, Backend]:
+    """Models that need an engine each."""
     other = place / "other"
     if not other.exists():
         shutil.copytree(folder, other)
-    share = {"memory": 0.6, "kv_cache": None, "engine": "process"}
-    teacher, student = backend("vllm", folder, **share), backend("vllm", other, **share)
+    own = {"kv_cache": None, "engine": "process", **fields}
+    return backend("vllm", folder, **own), backend("vllm", other, **own)
+
+
+async def together(folder: Path, place: Path) -> Table:
+    """Two models that fit together: shares of the memory, and both answer at once."""
+    teacher, student = two(folder, place)
+    async with started(teacher, student):
+        told = [teacher.about(), student.about()]
+        if any(about["turns"] for about in told):
+            raise AssertionError("the plan lets them take turns, though they fit together")
+        begun = time.monotonic()
+        await asyncio.gather(*(generate((teacher, student)[i % 2], ask(i)) for i in range(128)))
+        seconds, used = time.monotonic() - begun, memory_used()
+    rooms = " and ".join(f"{about['kv_tokens']:,}" for about in told)
+    return ["calls to both", "s", "tokens of KV cache", "GiB"], [
+        ["128", f"{seconds:.1f}", rooms, f"{used:.1f}"]
+    ]
+
+
+async def turns(folder: Path, place: Path) -> Table:
+    """Two models that do not fit together, asked at random: one turn per batch, not per call."""
+    teacher, student = two(folder, place, memory=0.6)
     async with started(teacher, student):
         if not teacher.about()["turns"]:
             raise AssertionError("the plan does not let them take turns")
@@ -332,15 +357,18 @@ async def speed(engine: str, size: Size, folder: Path) -> Table:
     return ["calls at once", "tokens per second", "s to start", "GiB"], rows
 
 
-def left() -> Table:
-    """What the engines have left behind."""
+def left(before: float) -> Table:
+    """What the engines have left behind.
+
+    Args:
+        before: GiB in use when the check began.
+    """
     import torch
 
     gc.collect()
     torch.cuda.empty_cache()
-    return ["GiB in use", "GiB held by torch in this process"], [
-        [
-            f"{memory_used():.2f}",
-            f"{torch.cuda.memory_reserved() / GIB:.2f}" if on_gpu() else "0",
-        ]
-    ]
+    used, held = memory_used(), torch.cuda.memory_reserved() / GIB if on_gpu() else 0.0
+    if used - before > CONTEXT_GIB:
+        raise AssertionError(f"{used:.1f} GiB are in use, and {before:.1f} were before")
+    head = ["GiB in use at the start", "GiB in use", "GiB held by torch in this process"]
+    return head, [[f"{before:.2f}", f"{used:.2f}", f"{held:.2f}"]]

@@ -5,8 +5,8 @@
 For every prompt, in the order in which calls were sent, the longest beginning that it shares with an earlier
 prompt to the same model, counted in characters, beside the same within its own kind of call (`agent.act`).
 Without `--store` the gallery's scenarios are run in small on their simulated minds, into memory; with it, the
-calls of a recorded run are read. Counts repeat exactly; what an engine really finds in its cache is in
-`cached_tokens`, which also knows how much room there was.
+calls of a recorded run are read. Counts repeat exactly; what an engine really finds in its cache is measured
+by `prefix_cache.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from docendo.runtime.study import lesson_setting, prepare
 from docendo.scenarios.bundled import gallery_names
 from docendo.scenarios.loader import load_scenario
 
-__all__ = ["Shared", "prompts_of", "shared_of"]
+__all__ = ["Prompt", "Shared", "prompts_of", "shared_of"]
 
 
 @dataclass
@@ -58,7 +58,10 @@ class Shared:
         return self.shared / self.total if self.total else 0.0
 
 
-def text_of(prompt: Iterable[PromptMessage]) -> str:
+Prompt = tuple[PromptMessage, ...]
+
+
+def text_of(prompt: Prompt) -> str:
     """The prompt as one text, roles included, as a chat template would string it together."""
     return "".join(f"<{message.role}>{message.text}" for message in prompt)
 
@@ -86,15 +89,15 @@ class _Sent(MemoryJournal):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sent: list[tuple[str, str, str]] = []
+        self.sent: list[tuple[str, str, Prompt]] = []
         self.acts: dict[str, str] = {}
 
     def put(self, entry: Entry) -> None:
         super().put(entry)
-        self.sent.append((entry.model, self.acts[entry.key], text_of(entry.prompt)))
+        self.sent.append((entry.model, self.acts[entry.key], entry.prompt))
 
 
-def prompts_of(name: str, items: int) -> list[tuple[str, str, str]]:
+def prompts_of(name: str, items: int) -> list[tuple[str, str, Prompt]]:
     """(model, `agent.act`, prompt) of a gallery scenario's calls, one replicate, few items per phase."""
     study = prepare(limited(load_scenario(name), items))
     journal = _Sent()
@@ -147,7 +150,9 @@ def main() -> None:
     if wanted.store:
         found = recorded(wanted.store, wanted.run)
     for name in [] if wanted.store else wanted.names or gallery_names():
-        found += [(f"{name} {model}", act, text) for model, act, text in prompts_of(name, wanted.items)]
+        found += [
+            (f"{name} {model}", act, text_of(prompt)) for model, act, prompt in prompts_of(name, wanted.items)
+        ]
     rows = [
         (act, f"{one.prompts:,}", f"{one.total:,}", f"{one.shared:,}", number(one.share))
         for act, one in sorted(shared_of(found).items())

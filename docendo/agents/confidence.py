@@ -99,12 +99,9 @@ async def answer_confidence(
     )
     scores = dict(zip(continuations, scored.scores, strict=True))
     of = {answer: _probability(score) for answer, score in scores.items()}
-    if mode == "raw":
-        p, behind = of.get(target, 0.0), (target,)
-    else:
-        p, behind = _share(of, target, options), options
+    behind = (target, *options) if mode == "renormalised" else (target,)
     return Confidence(
-        p=p,
+        p=_share(of, target, options) if mode == "renormalised" else of.get(target, 0.0),
         mode=mode,
         options=tuple(of[option] for option in options),
         censored=any(scores[answer].censored for answer in behind if answer in scores),

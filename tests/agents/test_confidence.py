@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from docendo.agents.port import (
     ScoreRequest,
 )
 from docendo.messages import PromptMessage, Span
+from docendo.scenarios.item import Item
 from tests.runtime.minds_lab import subtraction, view, yes_no
 
 
@@ -47,7 +49,10 @@ class Scores:
         )
 
 
-def confidence(port: Scores, target: str, mode: str, item=yes_no(7)) -> Confidence:
+QUESTION = yes_no(7)
+
+
+def confidence(port: Scores, target: str, mode: Any, item: Item = QUESTION) -> Confidence:
     ask = Ask(port=port, model="m", sampling=Sampling(), seed=1, origin=Origin())
     prompt = (PromptMessage("user", (Span("Q"),)), PromptMessage("assistant", (Span("So the answer is"),)))
     return asyncio.run(

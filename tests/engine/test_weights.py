@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from docendo.errors import UsageError
 from docendo.runtime.backends import weights
+from docendo.runtime.backends.vllm_engines import Want
 from docendo.runtime.backends.weights import Weights, resolve
-from docendo.scenarios.local_model_spec import TransformersModel
+from docendo.scenarios.local_model_spec import TransformersModel, VllmModel
 from tests.engine.tiny_model import CHATML, make_adapter
 
 
@@ -100,19 +102,127 @@ def test_files_beside_the_model_change_nothing(folder: Path) -> None:
     assert identity(folder) == before
 
 
-def test_large_files_are_sampled_from_end_to_end(monkeypatch: Any, tmp_path: Path, folder: Path) -> None:
-    monkeypatch.setattr(weights, "_BLOCK", 512)
-    size = (folder / "model.safetensors").stat().st_size
-    assert size > 512 * 32, "the file is large for these blocks"
-    before = identity(folder)
-    for place in (0, size // 31 + 1, size - 1):
-        copy = Path(shutil.copytree(folder, tmp_path / str(place)))
-        with (copy / "model.safetensors").open("r+b") as file:
-            file.seek(place)
-            byte = file.read(1)
-            file.seek(place)
-            file.write(bytes([byte[0] ^ 1]))
-        assert identity(copy) != before
+LARGE = 3 << 20
+"""Bytes of a file that is not read anew every time."""
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Where it is remembered what was read."""
+    monkeypatch.setattr(weights, "_REMEMBERED", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "docendo" / "weights.json"
+
+
+@pytest.fixture
+def large(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model with a weight file of some size, which did not change for long."""
+    (folder / "model.safetensors").write_bytes(bytes(LARGE))
+    monkeypatch.setattr(weights, "_SETTLED", float("-inf"))
+    return folder
+
+
+def flip(file: Path, place: int) -> None:
+    """Change one bit of a file where it lies."""
+    with file.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)
+        stream.seek(place)
+        stream.write(bytes([byte[0] ^ 1]))
+
+
+def test_every_byte_of_a_large_file_counts(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(bytes(LARGE))
+    known = {identity(folder)}
+    for place in (0, 70_000, LARGE // 2, LARGE - 70_000, LARGE - 1):
+        flip(folder / "model.safetensors", place)
+        known.add(identity(folder))
+    assert len(known) == 6
+
+
+def test_small_files_are_known_as_they_always_were(tmp_path: Path) -> None:
+    """The journals of models of this size, adapters among them, stay good."""
+    (tmp_path / "config.json").write_text("{}", "utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"0123")
+    expected = hashlib.sha256(b"config.json 2 {}model.safetensors 4 0123").hexdigest()
+    assert found(tmp_path, chat_template="plain").digest == expected
+
+
+def test_to_find_a_model_its_weights_are_not_read(large: Path) -> None:
+    early = found(large)
+    flip(large / "model.safetensors", LARGE // 2)
+    assert early.digest == found(large).digest
+
+
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the large files that are read from now on."""
+    names: list[str] = []
+    digest = hashlib.file_digest
+
+    def reading(stream: Any, kind: str) -> Any:
+        names.append(Path(stream.name).name)
+        return digest(stream, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", reading)
+    return names
+
+
+def test_a_file_is_read_once_by_all_processes(
+    large: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (large / "more.safetensors").write_bytes(b"1" * LARGE)
+    names = read_files(monkeypatch)
+    before = identity(large)
+    assert sorted(names) == ["model.safetensors", "more.safetensors"]
+    assert identity(large) == before
+    monkeypatch.setattr(weights, "_REMEMBERED", {})  # as in another process
+    assert identity(large) == before
+    assert len(names) == 2
+    assert [file.name for file in cache.parent.iterdir()] == ["weights.json"]
+
+
+def test_a_file_that_changes_is_read_again(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = large / "model.safetensors"
+    os.utime(file, (1, 1))
+    before = identity(large)
+    shutil.copy(file, large / "edited")
+    flip(large / "edited", LARGE // 2)
+    os.utime(large / "edited", (1, 1))
+    (large / "edited").replace(file)
+    assert identity(large) != before
+
+
+def test_a_file_that_changed_a_moment_ago_is_not_remembered(folder: Path, cache: Path) -> None:
+    """It may change once more at what is the same time by the file system's clock."""
+    (folder / "model.safetensors").write_bytes(bytes(LARGE))
+    identity(folder)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"PATH": 1}', '{"PATH": []}'])
+def test_a_memory_that_cannot_be_used_is_made_anew(large: Path, cache: Path, text: str) -> None:
+    before = identity(large)
+    cache.write_text(text.replace("PATH", str(large / "model.safetensors")), "utf-8")
+    weights._REMEMBERED.clear()
+    assert identity(large) == before
+    assert json.loads(cache.read_text("utf-8"))[str(large / "model.safetensors")][-1]
+
+
+def test_without_a_folder_for_caches_files_are_read_and_that_is_all(large: Path, cache: Path) -> None:
+    before = identity(large)
+    shutil.rmtree(cache.parent.parent)
+    cache.parent.parent.write_text("in the way", "utf-8")
+    weights._REMEMBERED.clear()
+    assert identity(large) == before
+
+
+def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
+    model = found(folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        model.identity("transformers")
+    assert caught.value.where.file == str(folder / "model.safetensors")
 
 
 def test_an_adapter_is_another_model_wherever_its_base_lay(make: Any, folder: Path, tmp_path: Path) -> None:
@@ -156,6 +266,51 @@ def test_pickles_are_never_loaded(folder: Path) -> None:
 def test_half_a_model(folder: Path, missing: str, message: str) -> None:
     (folder / missing).unlink()
     assert message in refused(folder).message
+
+
+def parts(folder: Path, *names: str) -> None:
+    """Weights in several files with an index, 100 bytes each."""
+    for name in names:
+        (folder / name).write_bytes(b"0" * 100)
+    named = {f"layer.{i}": name for i, name in enumerate(names)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": named}), "utf-8")
+
+
+def test_weights_in_two_layouts_count_once(folder: Path) -> None:
+    whole = found(folder).size
+    (folder / "consolidated.safetensors").write_bytes(b"0" * 200)
+    assert found(folder).size == whole
+    (folder / "model.safetensors").unlink()
+    assert found(folder).size == 200
+    parts(folder, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    assert found(folder).size == 200
+    both = identity(folder)
+    (folder / "consolidated.safetensors").write_bytes(b"1" * 200)
+    assert identity(folder) != both, "engines differ in which layout they load"
+
+
+def test_a_part_that_is_missing_is_named(folder: Path) -> None:
+    parts(folder, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    (folder / "model-00002-of-00002.safetensors").unlink()
+    error = refused(folder)
+    assert "lacks `model-00002-of-00002.safetensors`" in error.message
+    assert "interrupted" in error.suggestion
+
+
+def test_a_name_in_the_hub_and_its_folder_are_one_engine(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    hub = tmp_path / "disk" / "hub"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = hub / "models--somebody--tiny"
+    shutil.copytree(folder, model / "snapshots" / commit)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(commit, "utf-8")
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    specs = [VllmModel(model=name) for name in ("somebody/tiny", str(model / "snapshots" / commit))]
+    assert len({Want(spec, resolve(spec, tmp_path)).engine for spec in specs}) == 1
 
 
 def test_templates_that_are_missing_or_nobody_has(make: Any, folder: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ GPUs, and only where `nvidia-smi` does not know.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -66,18 +67,39 @@ def cpu_vllm() -> bool:
 
 
 def gpus() -> list[Gpu]:
-    """The NVIDIA GPUs that the driver knows, else those that torch finds."""
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    """The NVIDIA GPUs that engines of this process see, the one where they start first.
+
+    Those that the driver knows, else those that torch finds; of these the ones that `CUDA_VISIBLE_DEVICES`
+    names, in its order.
+    """
+    fields = "index,uuid,name,memory.total,memory.free"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits"]
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None and "MIG-" in chosen:
+        return _torch_gpus()  # a part of a GPU, which this query does not know
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return _torch_gpus()
     found = []
     for line in said.splitlines():
-        name, total, free = (part.strip() for part in line.rsplit(",", 2))
+        index, uuid, rest = (part.strip() for part in line.split(",", 2))
+        name, total, free = (part.strip() for part in rest.rsplit(",", 2))
         if total.isdigit() and free.isdigit():
-            found.append(Gpu(name=name, total=int(total) << 20, free=int(free) << 20))
-    return found
+            found.append((index, uuid, Gpu(name=name, total=int(total) << 20, free=int(free) << 20)))
+    return [gpu for _, _, gpu in found] if chosen is None else _visible(found, chosen)
+
+
+def _visible(found: list[tuple[str, str, Gpu]], chosen: str) -> list[Gpu]:
+    """Those of (index, UUID, GPU) that CUDA would see: it stops at the first name that it does not know."""
+    visible = []
+    for name in (part.strip() for part in chosen.split(",")):
+        by_uuid = name.startswith("GPU-")
+        named = [gpu for index, uuid, gpu in found if (uuid.startswith(name) if by_uuid else index == name)]
+        if len(named) != 1:  # the beginning of a UUID is enough, if there is no other one like it
+            break
+        visible += named
+    return visible
 
 
 def _torch_gpus() -> list[Gpu]:

@@ -19,7 +19,13 @@ import orjson
 
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.engine_driver import EngineDied, EngineDriver, EngineFacts
-from docendo.runtime.backends.engine_plan import EngineWish, Placement, kv_bytes_per_token, plan_engines
+from docendo.runtime.backends.engine_plan import (
+    EngineWish,
+    Placement,
+    kv_bytes_per_token,
+    loaded_bytes,
+    plan_engines,
+)
 from docendo.runtime.backends.engine_turns import Turns
 from docendo.runtime.backends.vllm_arguments import engine_arguments, engine_environment_of
 from docendo.runtime.backends.vllm_faults import dead_fault, start_fault
@@ -41,25 +47,29 @@ class Want:
 
     @property
     def engine(self) -> str:
-        """Identity of the engine. Prompts, adapters and how many calls may wait are no part of it."""
+        """Identity of the engine. Prompts, adapters and how many calls may wait are no part of it.
+
+        Nor is what the scenario calls the weights: they are known by their folder.
+        """
         apart = {
             "adapter", "chat_template", "chat_template_kwargs", "sampling", "max_concurrent", "timeout",
-            "retries", "revision",
+            "retries", "model", "revision",
         }  # fmt: skip
         settings = self.spec.model_dump(mode="json", exclude=apart)
         return orjson.dumps([str(self.weights.folder), self.weights.context, settings]).decode()
 
-    def wish(self, here: Device) -> EngineWish:
-        """The engine as the plan sees it."""
-        wide = self.spec.dtype == "float32" or (here.kind == "cpu" and self.spec.dtype == "auto")
+    def wish(self) -> EngineWish:
+        """The engine as the plan for GPUs sees it; there `auto` is a format of 16 bits."""
+        spec, weights = self.spec, self.weights
+        width = 4 if spec.dtype == "float32" else 2
         return EngineWish(
-            key=self.weights.name,
-            weights=self.weights.size,
-            kv_token=kv_bytes_per_token(self.weights.config, 4 if wide else 2),
-            context=self.weights.context,
-            gpus=self.spec.tensor_parallel,
-            share=self.spec.memory,
-            kv_cache=self.spec.kv_cache,
+            key=weights.name,
+            weights=loaded_bytes(weights.size, weights.config, width, spec.quantization),
+            kv_token=kv_bytes_per_token(weights.config, width),
+            context=weights.context,
+            gpus=spec.tensor_parallel,
+            share=spec.memory,
+            kv_cache=spec.kv_cache,
         )
 
 
@@ -246,7 +256,7 @@ class Engines:
     def _place(self, want: Want, here: Device) -> Placement:
         if want.engine not in self._places:
             fresh = {w.engine: w for w in [want, *_WANTS] if w.engine not in self._places}
-            wishes = [w.wish(here) for w in fresh.values()]
+            wishes = [w.wish() for w in fresh.values()]
             total = here.total if here.kind == "cuda" else None
             self._places |= dict(zip(fresh, plan_engines(wishes, total, here.free), strict=True))
         return self._places[want.engine]

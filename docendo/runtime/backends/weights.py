@@ -1,16 +1,23 @@
 """Weights on this machine: where they are, what they are called everywhere, and what their files say.
 
 A model is known by what its files hold, not by where they lie: the same weights in another folder, or on
-another machine, answer from the same journal. Nothing is loaded and nothing is downloaded here.
+another machine, answer from the same journal. Every byte counts, since a model in which one matrix was edited
+is another model. To read them all takes seconds to minutes, so it is done when an identity is asked for, not
+to find a model. What was read is remembered, in `docendo/weights.json` of the user's cache folder, for as
+long as the file does not change. Nothing is loaded and nothing is downloaded here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +30,15 @@ from docendo.scenarios.local_model_spec import LocalModel
 __all__ = ["Adapter", "Weights", "resolve"]
 
 _DESCRIBING = {".json", ".jinja", ".model", ".txt", ".tiktoken"}
-"""Configuration, tokenizer and template: small, and read in full."""
+"""Configuration, tokenizer and template."""
 _PICKLED = {".bin", ".pt", ".pth", ".ckpt"}
-_BLOCK = 1 << 16
-_BLOCKS = 32
-"""A large file is known by so many blocks, evenly spread from its first byte to its last (2 MiB in all)."""
-_NO_PART = {"model.safetensors.index.json", "pytorch_model.bin.index.json", "trainer_state.json"}
+_INDEX = "model.safetensors.index.json"
+_NO_PART = {_INDEX, "pytorch_model.bin.index.json", "trainer_state.json"}
 """Files that describe how weights are stored or came about, not what they are."""
+_LARGE = 1 << 21
+"""Bytes of the largest file that is read anew every time."""
+_SETTLED = 2.0
+"""Seconds without a change after which a file is remembered: two changes within a clock's step look alike."""
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "n_ctx")
 _NO_LIMIT = 1 << 20
 """Context of a model that names none."""
@@ -40,8 +49,19 @@ class Adapter:
     """A LoRA adapter over a base model."""
 
     folder: Path
-    digest: str
     rank: int
+    config: dict[str, Any]
+    """`adapter_config.json`, without where the base lay when the adapter was trained."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over configuration and weights, every byte; takes as long as reading them.
+
+        Raises:
+            UsageError: A file cannot be read.
+        """
+        text = orjson.dumps(self.config, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(text + _digest(_safetensors(self.folder)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,26 +71,38 @@ class Weights:
     name: str
     """As the scenario has it, for messages."""
     folder: Path
-    digest: str
-    """SHA-256 (hex) over configuration, tokenizer and a sample of every weight file."""
     adapter: Adapter | None
     template: str | None
     """The chat template in Jinja; `None` for plain text."""
     variables: dict[str, Any] = field(default_factory=dict)
     """What the template is told beside the messages."""
     size: int
-    """Bytes of the weight files, without the adapter's."""
+    """Bytes of the weight files that are loaded, without the adapter's."""
     config: dict[str, Any]
     """`config.json`."""
     context: int
     """Longest prompt with its completion, in tokens."""
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over configuration, tokenizer and weights, every byte; takes as long as reading them.
+
+        All weight files count: engines differ in which they load where a folder has them in two layouts.
+
+        Raises:
+            UsageError: A file cannot be read.
+        """
+        return _digest([*_describing_files(self.folder), *_safetensors(self.folder)])
+
     def identity(self, backend: str, **settings: Any) -> str:
-        """Who answers, as JSON: what a backend's `fingerprint` is.
+        """Who answers, as JSON: what a backend's `fingerprint` is. May take as long as reading all files.
 
         Args:
             backend: The kind of backend.
             settings: What else changes answers, e.g. the number format. Not the engine's version.
+
+        Raises:
+            UsageError: A file cannot be read.
         """
         template = hashlib.sha256(self.template.encode()).hexdigest() if self.template is not None else None
         content = {
@@ -85,7 +117,7 @@ class Weights:
 
 
 def resolve(spec: LocalModel, base: Path) -> Weights:
-    """Find the files of a model and read what identifies them.
+    """Find the files of a model and read what describes them. The weights are not read.
 
     Args:
         spec: The model's part of the scenario.
@@ -101,7 +133,6 @@ def resolve(spec: LocalModel, base: Path) -> Weights:
     return Weights(
         name=name,
         folder=folder,
-        digest=_digest([*_describing_files(folder), *files]),
         adapter=_adapter(base / Path(resolve_env(spec.adapter)).expanduser()) if spec.adapter else None,
         template=_template(spec.chat_template, name, folder, base),
         variables=spec.chat_template_kwargs,
@@ -144,7 +175,7 @@ def _folder_of(name: str, revision: str | None, base: Path) -> Path:
 
 def _adapter(folder: Path) -> Adapter:
     config = _json_of(folder / "adapter_config.json", "a LoRA adapter's folder holds `adapter_config.json`")
-    files = _weight_files(folder, "the adapter's folder")
+    _weight_files(folder, "the adapter's folder")
     rank = config.get("r")
     if config.get("peft_type") != "LORA" or not isinstance(rank, int):
         raise UsageError(
@@ -157,9 +188,7 @@ def _adapter(folder: Path) -> Adapter:
         k: v for k, v in config.items() if k not in {"base_model_name_or_path", "revision", "auto_mapping"}
     }
     ranks = [rank, *(config.get("rank_pattern") or {}).values()]
-    text = orjson.dumps(about, option=orjson.OPT_SORT_KEYS)
-    digest = hashlib.sha256(text + _digest(files).encode()).hexdigest()
-    return Adapter(folder=folder.resolve(), digest=digest, rank=max(ranks))
+    return Adapter(folder=folder.resolve(), rank=max(ranks), config=about)
 
 
 def _template(chosen: str | None, name: str, folder: Path, base: Path) -> str | None:
@@ -212,13 +241,32 @@ def _describing_files(folder: Path) -> list[Path]:
     return [f for f in sorted(folder.iterdir()) if f.suffix in _DESCRIBING and f.name not in _NO_PART]
 
 
+def _safetensors(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
 def _weight_files(folder: Path, what: str) -> list[Path]:
-    """The safetensors of a folder.
+    """The weights that are loaded from a folder: one layout of them, where it has two (as Mistral's have).
 
     Raises:
-        UsageError: There are none; files that Python would unpickle, and so may run code, are never loaded.
+        UsageError: There are none, or not all. Files that Python would unpickle, and so may run code, are
+            never loaded.
     """
-    found = sorted(folder.glob("*.safetensors"))
+    found = _safetensors(folder)
+    index = folder / _INDEX
+    named = _json_of(index).get("weight_map") if index.is_file() else None
+    if isinstance(named, dict):
+        parts = sorted({folder / str(name) for name in named.values()})
+        for part in parts:
+            if not part.is_file():
+                raise UsageError(
+                    f"{what} lacks `{part.name}`, which its index names",
+                    suggestion="Was the download interrupted? Fetch the model again.",
+                    where=Where(file=str(index)),
+                )
+        return parts
+    if folder / "model.safetensors" in found:
+        return [folder / "model.safetensors"]
     if found:
         return found
     if any(file.suffix in _PICKLED for file in folder.iterdir()):
@@ -235,32 +283,6 @@ def _weight_files(folder: Path, what: str) -> list[Path]:
     )
 
 
-def _digest(files: list[Path]) -> str:
-    """SHA-256 over the files' names and contents, those of large files by sample."""
-    facts = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
-    return _digest_of(tuple(facts))
-
-
-@lru_cache(maxsize=64)
-def _digest_of(files: tuple[tuple[str, int, int], ...]) -> str:
-    whole = hashlib.sha256()
-    for path, size, _ in files:
-        whole.update(f"{os.path.basename(path)} {size} ".encode())
-        for block in _blocks(path, size):
-            whole.update(block)
-    return whole.hexdigest()
-
-
-def _blocks(path: str, size: int) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        if size <= _BLOCK * _BLOCKS or Path(path).suffix in _DESCRIBING:
-            yield file.read()
-            return
-        for i in range(_BLOCKS):
-            file.seek((size - _BLOCK) * i // (_BLOCKS - 1))
-            yield file.read(_BLOCK)
-
-
 def _json_of(file: Path, expected: str = "") -> dict[str, Any]:
     try:
         data = orjson.loads(file.read_bytes())
@@ -274,3 +296,92 @@ def _json_of(file: Path, expected: str = "") -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UsageError(f"`{file.name}` is no JSON object", where=Where(file=str(file)))
     return data
+
+
+# --- contents -------------------------------------------------------------------------------------------
+
+_REMEMBERED: dict[str, list[int | str]] = {}
+"""Path -> the file's state and SHA-256 (hex): what this process knows of large files."""
+_READING = threading.Lock()
+"""Held while large files are read, so that no two threads read the same ones."""
+
+
+def _digest(files: Sequence[Path]) -> str:
+    """SHA-256 (hex) over the files' names, sizes and contents; of a large one its SHA-256.
+
+    Raises:
+        UsageError: A file cannot be read.
+    """
+    whole = hashlib.sha256()
+    try:
+        sizes = {file: file.stat().st_size for file in files}
+        hashes = _hashes([file.resolve() for file, size in sizes.items() if size > _LARGE])
+        for file, size in sizes.items():
+            whole.update(f"{file.name} {size} ".encode())
+            whole.update(bytes.fromhex(hashes[file.resolve()]) if size > _LARGE else file.read_bytes())
+    except OSError as error:
+        raise UsageError(
+            f"a model's file cannot be read: {error.strerror}",
+            suggestion="Every byte of a model's files is read to know which model it is.",
+            where=Where(file=str(error.filename)),
+        ) from None
+    return whole.hexdigest()
+
+
+def _hashes(files: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 (hex) of every file: remembered, or read now, several at once."""
+    if not files:
+        return {}
+    with _READING:
+        now = time.time()
+        states = {file: _state(file) for file in files}
+        known = {**_read_memory(), **_REMEMBERED}
+        unknown = [file for file in files if known.get(str(file), [])[:-1] != states[file]]
+        with ThreadPoolExecutor(max(1, min(len(unknown), os.cpu_count() or 1))) as pool:
+            read = dict(zip(unknown, pool.map(_sha256, unknown), strict=True))
+        settled = {
+            str(file): [*states[file], sha]
+            for file, sha in read.items()
+            if now - file.stat().st_ctime > _SETTLED
+        }
+        if settled:
+            _REMEMBERED.update(settled)
+            _write_memory()
+        return {file: read.get(file) or str(known[str(file)][-1]) for file in files}
+
+
+def _state(file: Path) -> list[int | str]:
+    """What differs when a file has changed. Its `ctime` does also where somebody has put its `mtime` back."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _memory() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(cache, "docendo", "weights.json")
+
+
+def _read_memory() -> dict[str, list[int | str]]:
+    """What was remembered; nothing, where that cannot be read."""
+    try:
+        found = orjson.loads(_memory().read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {path: entry for path, entry in entries if isinstance(entry, list)}
+
+
+def _write_memory() -> None:
+    """Remember for later processes what this one knows; where nothing can be written, they read again."""
+    memory = _memory()
+    fresh = memory.with_suffix(f".{os.getpid()}")
+    known = {path: entry for path, entry in {**_read_memory(), **_REMEMBERED}.items() if os.path.exists(path)}
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        fresh.write_bytes(orjson.dumps(known))
+        fresh.replace(memory)

@@ -237,7 +237,7 @@ def _fits(facts: ModelFacts) -> Iterator[Finding]:
         return
     found = gpus()
     on_gpu = bool(found) and not (facts.backend == "vllm" and cpu_vllm())
-    room = max(g.free for g in found) if on_gpu else _available()
+    room = found[0].free if on_gpu else _available()
     if size > room:
         where = "the GPU's" if on_gpu else "this machine's"
         yield _model(

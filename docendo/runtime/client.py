@@ -27,6 +27,7 @@ from docendo.runtime.concurrency import Gate
 from docendo.runtime.journal import Entry, Failure, Journal, Recorded, call_key, call_parameters, settle
 from docendo.runtime.model_stats import Listener, ModelStats, Notice, What
 from docendo.runtime.outcomes import asker, final, replay_miss, serve
+from docendo.runtime.together import all_ended
 from docendo.scenarios.schema import ModelSpec
 
 __all__ = ["Client", "Listener", "ModelStats", "Need", "Notice", "backoff", "require"]
@@ -40,6 +41,10 @@ _LONGEST_WAIT = 120.0
 """Seconds. A server that asks for more is asked again after this."""
 _KNOCK = 5.0
 """Longest wait in seconds before a server that has gone is tried again: knocking costs it nothing."""
+
+_AHEAD = 4
+"""Batches of calls that an engine is handed at once: among them it finds those with a common beginning. More
+would only wait inside it, and that wait counts towards the time that an attempt may take."""
 
 Started = Callable[[str, Backend], Awaitable[None]]
 
@@ -172,10 +177,10 @@ class Client:
             for (name, tally), gate in zip(self._tallies.items(), self._gates.values(), strict=True)
         }
 
-    def rooms(self) -> list[Room]:
-        """What the engines that have started hold at once, where they say so."""
-        started = [self._backends[name] for name, start in self._starts.items() if start.done()]
-        return [room for backend in started if (room := backend.room()) is not None]
+    def rooms(self) -> dict[str, Room]:
+        """Model -> what its engine holds at once, of those that have started and say so."""
+        started = [name for name, start in self._starts.items() if start.done()]
+        return {name: room for name in started if (room := self._backends[name].room()) is not None}
 
     async def close(self) -> None:
         """Cancel what is in flight and release the backends."""
@@ -185,7 +190,7 @@ class Client:
         for flight in (flights := list(self._flights.values())):
             flight.task.cancel()
         await asyncio.gather(*(flight.task for flight in flights), return_exceptions=True)
-        await asyncio.gather(*(backend.close() for backend in self._backends.values()))
+        await all_ended(backend.close() for backend in self._backends.values())
 
     async def __aenter__(self) -> Client:
         return self
@@ -280,6 +285,8 @@ class Client:
 
     async def _start(self, model: str, backend: Backend) -> None:
         await backend.start()
+        if room := backend.room():
+            self._gates[model].lower(_AHEAD * room.sequences)
         if self._on_start:
             await self._on_start(model, backend)
 

@@ -183,6 +183,10 @@ class Gate:
         """Times that the limit was lowered."""
         return self._pace.backoffs if self._pace else 0
 
+    def lower(self, most: int) -> None:
+        """Let in no more than `most` from now on, where the limit is fixed; those inside stay."""
+        self._most = min(self._most, most)
+
     async def __aenter__(self) -> Gate:
         """Wait for a place."""
         if not self._waiting and self._has_room():

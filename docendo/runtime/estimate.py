@@ -6,8 +6,9 @@ after depends on them. A phase's calls are then scaled by its items, and everyth
 
 - **calls** are distinct ones, as the journal lets through, shared by conditions as in the run;
 - the **range** is as if every item cost what the cheapest, or the dearest, item of the probe did;
-- **seconds**: at least as if all calls that may be in flight were, each as fast as in the probe; at most as
-  if the run went no faster than the probe, which has far fewer calls in flight.
+- **seconds**: at least as if as many calls as the limit, and the engine's places, allow were in flight all
+  the time, each as fast as in the probe; at most as if the run went no faster than the probe, which has far
+  fewer calls in flight.
 
 What the probe cannot see is not in it: budgets that let the policy spend more often on many items than on
 few, and greedy calls that replicates share on a deterministic model.
@@ -15,7 +16,7 @@ few, and greedy calls that replicates share on a deterministic model.
 
 from __future__ import annotations
 
-import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from docendo.runtime.journal import MemoryJournal
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import EpisodeTrace
 from docendo.runtime.study import Setup, Study, lesson_setting
+from docendo.runtime.together import all_ended
 from docendo.scenarios.model_base import ModelBase
 from docendo.scenarios.schema import Phase
 
@@ -140,16 +142,17 @@ async def estimate(whole: Study, small: Study) -> tuple[list[Estimate], int]:
     specs: dict[str, ModelBase] = {}
     for setup in small.setups:
         specs |= dict(setup.scenario.models)
-    await _probe(small, meter)
+    places = await _probe(small, meter)
     factors = _factors(whole, small)
+    at_once = {name: min(spec.max_concurrent, places.get(name, math.inf)) for name, spec in specs.items()}
     return [
-        _scaled(model, places, meter, factors, whole.scenario.replicates, specs[model])
-        for model, places in sorted(meter.costs.items())
+        _scaled(model, costs, meter, factors, whole.scenario.replicates, at_once[model])
+        for model, costs in sorted(meter.costs.items())
     ], meter.failed
 
 
-async def _probe(study: Study, meter: _Meter) -> None:
-    """Every condition once."""
+async def _probe(study: Study, meter: _Meter) -> dict[str, int]:
+    """Every condition once. Gives how many sequences each model's engine decodes together, if it says so."""
     journal = MemoryJournal()
     models = {s.world: s.scenario.models for s in study.setups}
     clients = {
@@ -161,10 +164,13 @@ async def _probe(study: Study, meter: _Meter) -> None:
         pass
 
     try:
-        for setup in study.setups:  # one by one: what conditions share is asked once and counted once
+        for setup in study.setups:
+            # One by one: what conditions share is asked once and counted once.
             await Lesson(lesson_setting(setup, 0, clients[setup.world], nothing)).run()
+        rooms = [pair for client in clients.values() for pair in client.rooms().items()]
+        return {name: room.sequences for name, room in rooms}
     finally:
-        await asyncio.gather(*(client.close() for client in clients.values()))
+        await all_ended(client.close() for client in clients.values())
 
 
 def _factors(whole: Study, small: Study) -> dict[int, float]:
@@ -183,7 +189,7 @@ def _scaled(
     meter: _Meter,
     factors: dict[int, float],
     replicates: int,
-    spec: ModelBase,
+    at_once: float,
 ) -> Estimate:
     mean, low, high, probed = _Cost(), _Cost(), _Cost(), _Cost()
     for index in {phase for phase, _ in places}:
@@ -196,7 +202,7 @@ def _scaled(
         low += _ends(items, min).times(factor * len(items)) if spread else total
         high += _ends(items, max).times(factor * len(items)) if spread else total
     n = float(replicates)
-    fastest = mean.latency * n / spec.max_concurrent
+    fastest = mean.latency * n / at_once
     # No call of the probe can have run beside more calls than it had in flight.
     slowest = max(meter.busy[model] * mean.calls / max(probed.calls, 1) * n, fastest)
     usage = meter.usage.get(model, Usage())

@@ -96,7 +96,7 @@ async def _inspect(what: Configured, loaded: LoadedScenario) -> ModelFacts:
     answer_key = {item.id: item for pool in what.pools.values() for item in pool}
     try:
         backend = build_backend(what.name, spec, answer_key=answer_key, base=loaded.base)
-        facts["fingerprint"] = backend.fingerprint
+        facts["fingerprint"] = await asyncio.to_thread(getattr, backend, "fingerprint")
         facts["capabilities"] = _abilities(backend)
         if isinstance(spec, LocalModel):
             facts |= _weights(spec, loaded)

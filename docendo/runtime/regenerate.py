@@ -7,7 +7,6 @@ record. Nothing is written.
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -20,17 +19,15 @@ from docendo.agents.port import (
     ScoreReply,
     ScoreRequest,
 )
-from docendo.errors import EpisodeFailure, ModelError, Where
-from docendo.runtime.backends.base import Backend, BackendFault
+from docendo.errors import EpisodeFailure
 from docendo.runtime.client import Client
-from docendo.runtime.journal import StoreJournal, settle
+from docendo.runtime.journal import MemoryJournal, StoreJournal
 from docendo.runtime.lesson import Lesson
 from docendo.runtime.measures.measure import EpisodeTrace
 from docendo.runtime.store import Store
 from docendo.runtime.store.records import RunRecord
 from docendo.runtime.study import Study, lesson_setting
-from docendo.runtime.together import together
-from docendo.scenarios.model_base import ModelBase
+from docendo.runtime.together import all_ended, together
 
 __all__ = ["Divergence", "Drift", "Regenerated", "regenerate"]
 
@@ -147,11 +144,7 @@ async def regenerate(
     keys = _answered(store, record.id)
     wanted = frozenset(_spread(keys, limit))
     asked = await _collect(past, store, record.id, wanted)
-    try:
-        fresh = await _ask(present, asked)
-    finally:
-        for backends in present.backends.values():
-            await asyncio.gather(*(backend.close() for backend in backends.values()))
+    fresh = await _ask(present, asked)
     groups: dict[tuple[str, str, str, str], list[tuple[str, Reply, Reply | None]]] = defaultdict(list)
     for key, one in asked.items():
         origin = one.request.origin
@@ -201,41 +194,24 @@ async def _collect(study: Study, store: Store, run_id: str, wanted: Collection[s
 
 
 async def _ask(study: Study, asked: Mapping[str, _Asked]) -> dict[str, Reply | None]:
-    """Key -> fresh answer, `None` where it failed. Every model is asked under its own limits."""
-    specs = {s.world: s.scenario.models for s in study.setups}
-    slots: dict[tuple[str, str], asyncio.Semaphore] = {}
-    starts: dict[tuple[str, str], asyncio.Task[None]] = {}
+    """Key -> fresh answer, `None` where it failed. As in a run, limits and retries are each model's own."""
+    clients = {
+        s.world: Client(study.backends[s.world], s.scenario.models, MemoryJournal()) for s in study.setups
+    }
 
     async def one(key: str, what: _Asked) -> tuple[str, Reply | None]:
-        name = what.request.model
-        place = (what.world, name)
-        backend, spec = study.backends[what.world][name], specs[what.world][name]
-        if place not in starts:
-            starts[place] = asyncio.create_task(backend.start())
-            slots[place] = asyncio.Semaphore(spec.max_concurrent)
+        client, request = clients[what.world], what.request
         try:
-            await starts[place]
-            async with slots[place]:
-                return key, await _once(backend, spec, what.request)
-        except BackendFault as fault:
-            if fault.fatal:
-                raise ModelError(
-                    f"model `{name}` cannot be used: {fault.message}",
-                    suggestion=fault.suggestion,
-                    where=Where(path=f"models.{name}"),
-                ) from fault
-            return key, None
-        except (TimeoutError, EpisodeFailure):
+            if isinstance(request, ScoreRequest):
+                return key, await client.score(request)
+            return key, await client.generate(request)
+        except EpisodeFailure:
             return key, None
 
-    return dict(await together(one(key, what) for key, what in asked.items()))
-
-
-async def _once(backend: Backend, spec: ModelBase, request: Request) -> Reply:
-    async with backend.turn(), asyncio.timeout(spec.timeout):
-        if isinstance(request, ScoreRequest):
-            return settle(await backend.score(request))
-        return settle(await backend.generate(request))
+    try:
+        return dict(await together(one(key, what) for key, what in asked.items()))
+    finally:
+        await all_ended(client.close() for client in clients.values())
 
 
 # --- comparing ------------------------------------------------------------------------------------------

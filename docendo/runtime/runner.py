@@ -36,6 +36,7 @@ from docendo.runtime.store.records import (
     RunRecord,
 )
 from docendo.runtime.study import Setup, Study, lesson_setting
+from docendo.runtime.together import all_ended
 from docendo.scenarios.schema import ModelSpec
 
 __all__ = ["Progress", "Tally", "begin", "run_lessons", "run_study", "todo"]
@@ -161,7 +162,9 @@ async def run_study(
     journal = StoreJournal(store)
     clients: dict[str, Client] = {}
     spent: dict[tuple[str, int], Usage] = {}
-    admission = Admission(lambda: [r for c in clients.values() for r in c.rooms()], engines=study.engines)
+    admission = Admission(
+        lambda: [r for c in clients.values() for r in c.rooms().values()], engines=study.engines
+    )
     for world in {s.world for s in study.setups}:
         desk = _Desk(study, world, store, admission, spent, test_copies)
         clients[world] = desk.client(journal, retry_errors)
@@ -177,8 +180,7 @@ async def run_study(
         await store.aflush()
     finally:
         beating.cancel()
-        for client in clients.values():
-            await client.close()
+        await all_ended(client.close() for client in clients.values())
     return watch.tally()
 
 

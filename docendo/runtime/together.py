@@ -1,4 +1,4 @@
-"""Work done at once: all results in order, or the first exception, with nothing left running behind it."""
+"""Work done at once, with nothing left running behind it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import TypeVar
 
-__all__ = ["grouped", "together"]
+__all__ = ["all_ended", "grouped", "together"]
 
 T = TypeVar("T")
 
@@ -21,6 +21,13 @@ async def together(work: Iterable[Awaitable[T]]) -> list[T]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+async def all_ended(work: Iterable[Awaitable[object]]) -> None:
+    """Let all of it come to its end, also beside something that fails; then the first exception is raised."""
+    for outcome in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def grouped(work: Sequence[Awaitable[T]], groups: Sequence[str]) -> list[T]:

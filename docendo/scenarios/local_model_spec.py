@@ -66,7 +66,7 @@ class VllmModel(LocalModel):
         None, gt=0, description="GiB for the KV cache, in place of what `memory` leaves; always on a CPU."
     )
     max_sequences: Whole = Field(256, gt=0, description="Most sequences that are decoded together.")
-    quantization: str | None = Field(None, description="As vLLM names it: `fp8`, `awq`, ...")
+    quantization: str | None = Field(None, description="As vLLM names it: `fp8_per_tensor`, `awq`, ...")
     tensor_parallel: Whole = Field(1, gt=0, description="GPUs that share one engine.")
     eager: Flag = Field(False, description="No compilation and no CUDA graphs: starts sooner, runs slower.")
     options: dict[str, Any] = Field(

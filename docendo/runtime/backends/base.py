@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,11 +89,16 @@ class Backend(ABC):
     def fingerprint(self) -> str:
         """Identity of what answers: backend, model, adapter, endpoint, settings. Part of every call's key.
 
-        Known without loading anything, and the same on every machine that has the same weights.
+        Known without loading anything, and the same on every machine that has the same weights. The first
+        time it may take as long as reading them.
 
         Raises:
             UsageError: The weights are not here.
         """
+
+    def unread(self) -> Mapping[str, int]:
+        """Files that have to be read before `fingerprint` is known, and their bytes."""
+        return {}
 
     async def start(self) -> None:  # noqa: B027 - most have nothing to start
         """Load weights, start processes. The client awaits it once, before the first call that is sent.

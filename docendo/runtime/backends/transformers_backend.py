@@ -9,7 +9,8 @@ same request brings the same tokens whatever it is batched with.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -68,10 +69,14 @@ class TransformersBackend(Backend):
         self._prompts: LocalPrompt | None = None
         self._grammars: Grammars | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Weights, adapter and template by content, and the number format."""
         return self._weights.identity("transformers", dtype=self._spec.dtype)
+
+    def unread(self) -> Mapping[str, int]:
+        """Weight files whose contents are not remembered."""
+        return self._weights.unread()
 
     async def start(self) -> None:
         """Load tokenizer and weights, or join the model that has loaded them.

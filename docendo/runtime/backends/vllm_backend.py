@@ -7,8 +7,9 @@ Prompts are sent as tokens, so that what is scored and what is counted is exactl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -60,17 +61,21 @@ class VllmBackend(Backend):
         self._weights = resolve(spec, base)
         self._want = Want(spec, self._weights)
         announce(self._want)
-        settings: dict[str, Any] = {"dtype": spec.dtype, "quantization": spec.quantization}
-        if spec.options:
-            settings["options"] = spec.options
-        self._fingerprint = self._weights.identity("vllm", **settings)
         self._engine: Engine | None = None
         self._prompts: LocalPrompt | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Contents of weights, adapter and template, number format and options."""
-        return self._fingerprint
+        spec = self._want.spec
+        settings: dict[str, Any] = {"dtype": spec.dtype, "quantization": spec.quantization}
+        if spec.options:
+            settings["options"] = spec.options
+        return self._weights.identity("vllm", **settings)
+
+    def unread(self) -> Mapping[str, int]:
+        """Weight files whose contents are not remembered."""
+        return self._weights.unread()
 
     # --- the engine -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -93,6 +93,16 @@ class Weights:
             UsageError: A file cannot be read.
         """
         return _digest([*_describing_files(self.folder), *_safetensors(self.folder)])
+
+    def unread(self) -> dict[str, int]:
+        """Large files that `digest` has to read, as they are not remembered, and their bytes."""
+        with _READING:
+            known = {**_read_memory(), **_REMEMBERED}
+        files = _safetensors(self.folder) + (_safetensors(self.adapter.folder) if self.adapter else [])
+        sizes = {file.resolve(): file.stat().st_size for file in files if file.is_file()}
+        return {
+            str(file): size for file, size in sizes.items() if size > _LARGE and not _remembered(file, known)
+        }
 
     def identity(self, backend: str, **settings: Any) -> str:
         """Who answers, as JSON: what a backend's `fingerprint` is. May take as long as reading all files.
@@ -336,7 +346,7 @@ def _hashes(files: Sequence[Path]) -> dict[Path, str]:
         now = time.time()
         states = {file: _state(file) for file in files}
         known = {**_read_memory(), **_REMEMBERED}
-        unknown = [file for file in files if known.get(str(file), [])[:-1] != states[file]]
+        unknown = [file for file in files if not _remembered(file, known)]
         with ThreadPoolExecutor(max(1, min(len(unknown), os.cpu_count() or 1))) as pool:
             read = dict(zip(unknown, pool.map(_sha256, unknown), strict=True))
         settled = {
@@ -354,6 +364,10 @@ def _state(file: Path) -> list[int | str]:
     """What differs when a file has changed. Its `ctime` does also where somebody has put its `mtime` back."""
     stat = file.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _remembered(file: Path, known: Mapping[str, list[int | str]]) -> bool:
+    return known.get(str(file), [])[:-1] == _state(file)
 
 
 def _sha256(file: Path) -> str:

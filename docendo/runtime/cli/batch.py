@@ -128,12 +128,14 @@ def _has_files(scenario: Scenario) -> bool:
 
 def _work(loaded: LoadedScenario, store: Store, how: _How) -> list[Tally]:
     """Run what is left of a scenario; gives what its models were asked."""
+    from docendo.runtime.cli.load import read_weights
     from docendo.runtime.gate import check_gate, fidelity_figures
     from docendo.runtime.runner import begin, todo
     from docendo.runtime.study import prepare
     from docendo.scenarios.fidelity import FIDELITY
 
     study = prepare(loaded)
+    read_weights(study, how.output)
     begin(study, store)
     lessons = todo(study, store, retry_errors=how.retry)
     skipped = len(study.setups) * study.scenario.replicates - len(lessons)

@@ -66,11 +66,12 @@ def _planned(study: Study) -> tuple[dict[str, Any], list[str]]:
 
 def _estimated(loaded: LoadedScenario, study: Study, probe: int, output: Output) -> dict[str, Any]:
     """Try a few items of every condition, and scale."""
-    from docendo.runtime.cli.load import limited
+    from docendo.runtime.cli.load import limited, read_weights
     from docendo.runtime.estimate import estimate
     from docendo.runtime.study import prepare
 
     small = prepare(limited(loaded, probe))
+    read_weights(small, output)
     found, failed = asyncio.run(estimate(study, small))
     calls = sum(e.probed for e in found)
     rests = (

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from docendo.scenarios.check import Known
 from docendo.scenarios.loader import LoadedScenario, load_raw, load_scenario
 from docendo.scenarios.overrides import apply_overrides
 
-__all__ = ["limited", "load"]
+if TYPE_CHECKING:
+    from docendo.runtime.cli.output import Output
+    from docendo.runtime.study import Study
+
+__all__ = ["limited", "load", "read_weights"]
+
+_LONG = 10**9
+"""Bytes that take seconds to read."""
 
 
 def load(
@@ -43,6 +51,22 @@ def limited(loaded: LoadedScenario, limit: int) -> LoadedScenario:
     counts = _counts(loaded, limit)
     raw, _, _ = apply_overrides(loaded.raw, loaded.positions, [*counts, "replicates=1"], [])
     return load_raw(raw, base=loaded.base, file=loaded.file)
+
+
+def read_weights(study: Study, output: Output) -> None:
+    """Find out which models these are, and say so where that takes a while.
+
+    Raises:
+        UsageError: A file of a model cannot be read.
+    """
+    backends = [b for models in study.backends.values() for b in models.values()]
+    unread: dict[str, int] = {}
+    for backend in backends:
+        unread |= backend.unread()
+    if (size := sum(unread.values())) > _LONG:
+        output.note(f"Reading {size / 1e9:.1f} GB of weights, once, to know which models these are.")
+    for backend in backends:
+        _ = backend.fingerprint
 
 
 def _counts(loaded: LoadedScenario, limit: int) -> list[str]:

@@ -162,7 +162,7 @@ class Lane:
     # --- scoring ----------------------------------------------------------------------------------------
 
     def _score(self) -> None:
-        jobs = self._together(self._scoring, lambda job: job.context, self.slots)
+        jobs = self._together(self._scoring, lambda job: job.context, self.slots, self._room_to_score)
         done = self._prefill([job.context for job in jobs])
         first = log_probabilities(done.logits)
         for i, job in enumerate(jobs):
@@ -172,11 +172,17 @@ class Lane:
             (i, n) for i, job in enumerate(jobs) for n, branch in enumerate(job.branches) if len(branch) > 1
         ]
         longer.sort(key=lambda place: len(jobs[place[0]].branches[place[1]]))
-        for start in range(0, len(longer), self.slots):
-            self._score_branches(jobs, longer[start : start + self.slots], done.cache)
+        # Every branch has a copy of its context.
+        most = max(1, min(self.slots, self._tokens // max(map(_scored, jobs))))
+        for start in range(0, len(longer), most):
+            self._score_branches(jobs, longer[start : start + most], done.cache)
         self._scoring = deque(job for job in self._scoring if job not in jobs)
         for job in jobs:
             job.done(job)
+
+    def _room_to_score(self, jobs: list[ScoreJob]) -> bool:
+        """Whether contexts fit into the memory together, each with its longest branch. One always does."""
+        return len(jobs) == 1 or len(jobs) * max(map(_scored, jobs)) <= self._tokens
 
     def _score_branches(self, jobs: list[ScoreJob], places: list[tuple[int, int]], cache: SlotCache) -> None:
         """Score the tokens behind the first of some branches, each behind its own context."""
@@ -218,11 +224,15 @@ class Lane:
         self._end(rows)
 
     def _room_beside(self, active: list[Row]) -> Callable[[list[Row]], bool]:
-        """Whether rows fit into the memory beside those that are at work, up to their last tokens."""
+        """Whether rows fit into the memory beside those that are at work, up to their last tokens.
+
+        One row alone always does: it is tried, and fails only where memory truly runs out.
+        """
 
         def fits(rows: list[Row]) -> bool:
             everyone = [*active, *rows]
-            return len(everyone) * max(len(r.prompt) + r.most for r in everyone) <= self._tokens
+            longest = max(len(row.prompt) + row.most for row in everyone)
+            return len(everyone) == 1 or len(everyone) * longest <= self._tokens
 
         return fits
 
@@ -326,8 +336,8 @@ class Lane:
                     continue  # Another goes ahead with what they share.
                 if prompts and (high > max(_NEAR, 2 * low) or (len(prompts) + 1) * high > _PREFILL):
                     continue
-            if chosen and not fits([*chosen, one]):
-                break
+            if not fits([*chosen, one]):
+                break  # Nobody behind it goes ahead, or those who are short would keep it waiting for ever.
             if prompt not in prompts:
                 longest, shortest = high, low
                 prompts.add(prompt)
@@ -402,3 +412,8 @@ class Lane:
             logits_to_keep=0 if every else 1,
         )
         return output.logits if every else output.logits[:, -1]
+
+
+def _scored(job: ScoreJob) -> int:
+    """Most tokens of one of its sequences."""
+    return len(job.context) + max(map(len, job.branches))

@@ -174,6 +174,19 @@ def test_sampling_follows_the_probabilities(lab: Lab, make: Any) -> None:
     assert {c.logprobs[0].token for c in nucleus} == {know[0][0], know[1][0]}
 
 
+def test_the_tokenizers_own_end_ends_a_completion(lab: Lab, make: Any, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(make(), tmp_path / "model"))
+    for name in ("config.json", "generation_config.json"):
+        fields = json.loads((folder / name).read_text("utf-8"))
+        assert fields["eos_token_id"] == 2
+        (folder / name).write_text(json.dumps(fields | {"eos_token_id": 3}), "utf-8")
+    one_token = ask(n=2000, temperature=1.0, max_tokens=1)
+    known, found = (lab.run(lab.start(f).generate(one_token)).completions for f in (make(), folder))
+    ended = {i for i, completion in enumerate(known) if completion.finish == "stop"}
+    assert ended, "the model says its end now and then"
+    assert ended <= {i for i, completion in enumerate(found) if completion.finish == "stop"}
+
+
 # --- adapters -------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -85,11 +86,13 @@ class TransformersBackend(Backend):
             BackendFault: The library is missing, the template is wrong, or the weights cannot be used.
         """
         # In a thread: importing torch takes seconds, in which other models' calls go on.
-        engines, self._prompts = await asyncio.to_thread(self._prepare)
+        engines, prompts = await asyncio.to_thread(self._prepare)
+        self._prompts = prompts
         spec = self._spec
         self._engine = engines.acquire(self._weights, dtype=spec.dtype, device=spec.device, slots=spec.batch)
         ready: asyncio.Future[EngineFacts] = asyncio.wrap_future(self._engine.ready)
-        self._facts = await asyncio.shield(ready)
+        facts = await asyncio.shield(ready)
+        self._facts = replace(facts, ends=facts.ends | _own_end(prompts, facts.vocabulary))
         await self._run(lambda done: engines.OpenJob(done=done))
 
     def _prepare(self) -> tuple[ModuleType, LocalPrompt]:
@@ -279,3 +282,12 @@ class TransformersBackend(Backend):
                 if token not in prompts.special
             ),
         )
+
+
+def _own_end(prompts: LocalPrompt, vocabulary: int) -> frozenset[int]:
+    """The tokenizer's end of a sequence, if the model can say it.
+
+    Chat models end their turn with it, though the configuration of some names the base model's end alone.
+    """
+    end = prompts.tokenizer.eos_token_id
+    return frozenset() if end is None or end >= vocabulary else frozenset({int(end)})

@@ -172,9 +172,7 @@ class Engine:
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            again = lane.shrink()
-            if not again:
-                lane.fail(_too_large(self._weights, error))
+            lane.shrink(_too_large(self._weights, error))
         else:
             return
         # Outside the handler, whose traceback holds the step's tensors.

@@ -28,6 +28,8 @@ _PREFILL = 8192
 """Tokens of several prompts that are computed at once, padding included."""
 _NEAR = 64
 """Rests of prompts up to so many tokens are near enough in length to be computed together."""
+_PROVEN = 16
+"""Full batches that must have ended, none of them short of memory, before one has twice as many slots."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -87,6 +89,10 @@ class Lane:
         self._model = model
         self._device = device
         self.slots = 1
+        """Rows at once, as memory has turned out to allow."""
+        self._most = 1
+        self._proven = 0
+        """Sequences that have ended since the slots last changed or memory ran out."""
         self._tokens = 0
         self._store = PrefixStore()
         self._cache = SlotCache()
@@ -95,6 +101,10 @@ class Lane:
         self._jobs: dict[Row, GenerateJob] = {}
         self._waiting: deque[Row] = deque()
         self._scoring: deque[ScoreJob] = deque()
+        self._beside: list[GenerateJob | ScoreJob] = []
+        """The job of every sequence that is being computed now and is not in the batch."""
+        self._retried: GenerateJob | ScoreJob | None = None
+        """The job that memory ran out for when it had all of it."""
         self.steps = 0
         """Forward passes that drew tokens for the batch."""
 
@@ -111,7 +121,9 @@ class Lane:
             tokens: Most columns times rows of the batch's keys and values.
             prefix_tokens: Most tokens of the prefix store.
         """
-        self.slots = slots
+        # One that has shrunk does not grow by another lane's coming.
+        self.slots = slots if self.slots == self._most else min(self.slots, slots)
+        self._most = slots
         self._tokens = tokens
         self._store.limit(prefix_tokens)
 
@@ -144,25 +156,40 @@ class Lane:
         for job in jobs:
             job.done(error)
 
-    def shrink(self) -> bool:
-        """After memory ran out: start the batch's rows anew, in half as many slots. Whether that may help."""
-        if self.slots <= 1:
-            return False
-        rows = [row for row in self._jobs if row not in set(self._waiting)]
-        self.slots = max(1, min(self.slots, max(len(rows), 2)) // 2)
+    def shrink(self, error: BaseException) -> None:
+        """Go on after memory ran out, with all keys and values dropped and the rows at work begun anew.
+
+        Where several sequences were computed there are half as many slots from now on. One that was alone
+        is tried once more, since what the prefix store held is free now; then its job ends with this error.
+        Those who wait go on waiting. Slots double, up to what the lane was given, after every `_PROVEN` full
+        batches of sequences that have ended without such trouble: each time something has been finished
+        before more is dared, so rows longer than any count of steps come to their end.
+        """
+        waiting = set(self._waiting)
+        rows = [row for row in self._jobs if row not in waiting]
+        jobs = [*self._beside, *(self._jobs[row] for row in rows)]
         self.forget()
+        self._proven = 0
+        if len(jobs) > 1:
+            self.slots = max(1, min(self.slots, len(jobs)) // 2)
         self._waiting.extendleft(reversed([self._again(row) for row in rows]))
-        return True
+        alone = jobs[0] if len(jobs) == 1 else None
+        if alone is not None and alone is self._retried:
+            self._drop({alone})
+            alone.done(error)
+            alone = None
+        self._retried = alone
 
     def forget(self) -> None:
         """Drop keys and values."""
         self._store.clear()
-        self._cache, self._active = SlotCache(), []
+        self._cache, self._active, self._beside = SlotCache(), [], []
 
     # --- scoring ----------------------------------------------------------------------------------------
 
     def _score(self) -> None:
         jobs = self._together(self._scoring, lambda job: job.context, self.slots, self._room_to_score)
+        self._beside = [*jobs]
         done = self._prefill([job.context for job in jobs])
         first = log_probabilities(done.logits)
         for i, job in enumerate(jobs):
@@ -175,8 +202,11 @@ class Lane:
         # Every branch has a copy of its context.
         most = max(1, min(self.slots, self._tokens // max(map(_scored, jobs))))
         for start in range(0, len(longer), most):
+            self._beside = [jobs[i] for i, _ in longer[start : start + most]]
             self._score_branches(jobs, longer[start : start + most], done.cache)
+        self._beside = []
         self._scoring = deque(job for job in self._scoring if job not in jobs)
+        self._prove(len(jobs))
         for job in jobs:
             job.done(job)
 
@@ -209,6 +239,7 @@ class Lane:
         rows = self._together(self._waiting, lambda row: row.prompt, free, self._room_beside(active))
         if not rows:
             return
+        self._beside = [self._jobs[row] for row in rows]
         prompts = list(dict.fromkeys(row.prompt for row in rows))
         done = self._prefill(prompts)
         places = [prompts.index(row.prompt) for row in rows]
@@ -218,6 +249,7 @@ class Lane:
             seen.add(row.prompt)
         chosen = set(rows)
         self._waiting = deque(row for row in self._waiting if row not in chosen)
+        self._beside = []
         choose(done.logits[places], rows)
         going = [(row, place) for row, place in zip(rows, places, strict=True) if row.finish is None]
         self._enter([row for row, _ in going], done.cache, [place for _, place in going])
@@ -273,9 +305,16 @@ class Lane:
             if row in self._active:
                 self._active[self._active.index(row)] = None
             job = self._jobs.pop(row)
+            self._prove(1)
             fault = next((r.fault for r in job.rows if r.fault is not None), None)
-            if all(r.finish is not None for r in job.rows):
+            if not any(r in self._jobs for r in job.rows):
                 job.done(fault or job)
+
+    def _prove(self, ended: int) -> None:
+        """Count sequences that have ended, and have more slots again once there were enough."""
+        self._proven += ended
+        if self.slots < self._most and self._proven >= _PROVEN * self.slots:
+            self.slots, self._proven = min(self._most, 2 * self.slots), 0
 
     def _compact(self) -> None:
         """Give slots back that nobody waits for, once they are half of all."""
@@ -295,10 +334,14 @@ class Lane:
 
     def _drop_cancelled(self) -> None:
         jobs: list[GenerateJob | ScoreJob] = [*self._jobs.values(), *self._scoring]
-        if not any(job.cancelled for job in jobs):
-            return
-        self._scoring = deque(job for job in self._scoring if not job.cancelled)
-        gone = {row for row, job in self._jobs.items() if job.cancelled}
+        gone = {job for job in jobs if job.cancelled}
+        if gone:
+            self._drop(gone)
+
+    def _drop(self, jobs: set[GenerateJob | ScoreJob]) -> None:
+        """Take jobs out, wherever they are; they are told nothing."""
+        self._scoring = deque(job for job in self._scoring if job not in jobs)
+        gone = {row for row, job in self._jobs.items() if job in jobs}
         self._waiting = deque(row for row in self._waiting if row not in gone)
         self._active = [None if row in gone else row for row in self._active]
         for row in gone:

@@ -82,7 +82,14 @@ class Row:
     def fresh(self) -> Row:
         """The same row at its beginning."""
         begun = self.constraint.fresh() if self.constraint else None
-        start: dict[str, Any] = {"out": [], "logprobs": [], "finish": None, "cached": 0, "spent": 0}
+        start: dict[str, Any] = {
+            "out": [],
+            "logprobs": [],
+            "finish": None,
+            "cached": 0,
+            "spent": 0,
+            "fault": None,
+        }
         return replace(self, constraint=begun, **start)
 
     def draw(self) -> float:

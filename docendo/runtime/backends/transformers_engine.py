@@ -277,9 +277,9 @@ class Engine:
             lane.limit(slots=self.slots, tokens=self._fits // lanes, prefix_tokens=self._kept // lanes)
 
     def _adapt(self, adapter: Adapter) -> None:
-        """Load an adapter beside those that are there."""
+        """Load an adapter beside those that are there. One that does not fit is taken out again."""
         try:
-            from peft import PeftModel
+            from peft import PeftConfig, PeftModel
         except ImportError:
             raise BackendFault(
                 "an adapter needs peft, which is not installed",
@@ -287,19 +287,43 @@ class Engine:
                 fatal=True,
                 suggestion="pip install 'docendo[transformers]'",
             ) from None
+        name, folder = adapter.digest, str(adapter.folder)
+        bare = None
+        if self._adapted is None:
+            bare = [
+                (parent, n, child) for parent in self._model.modules() for n, child in parent.named_children()
+            ]
         try:
             if self._adapted is None:
-                self._adapted = PeftModel.from_pretrained(self._model, adapter.folder, adapter.digest)
-            else:
-                self._adapted.load_adapter(adapter.folder, adapter.digest)
-        except (ValueError, RuntimeError, KeyError) as error:
+                self._adapted = PeftModel(self._model, PeftConfig.from_pretrained(folder), name)
+            result = self._adapted.load_adapter(folder, name, torch_device=self._device)
+            _require_all(result.missing_keys, result.unexpected_keys)
+        except Exception as error:  # peft and safetensors raise whatever their parsers do.
+            self._remove(name, bare)
+            if _out_of_memory(error):
+                raise _no_room_for(adapter, error) from None
             raise BackendFault(
-                f"the adapter in {adapter.folder} does not fit `{self._weights.name}`: {_first(error)}",
+                f"the adapter in {folder} does not fit `{self._weights.name}`: {_first(error)}",
                 retry=False,
                 fatal=True,
-                suggestion="Name the base model that the adapter was trained on.",
+                suggestion="Name the base model that it was trained on. Is the adapter's folder complete?",
             ) from None
         self._adapted.eval()
+
+    def _remove(self, name: str, bare: list[tuple[Any, str, Any]] | None) -> None:
+        """Take out an adapter that was loaded in part: what it has would act on everybody's answers.
+
+        Args:
+            name: The adapter's.
+            bare: The base's modules before its first adapter, each with its parent and its name there.
+        """
+        if bare is not None:
+            for parent, child, module in bare:
+                setattr(parent, child, module)
+            vars(self._model).pop("peft_config", None)
+            self._adapted = None
+        elif name in self._adapted.peft_config:
+            self._adapted.delete_adapter(name)
 
     def _turn_to(self, name: str | None) -> None:
         """Let this adapter, or none, act on the shared weights."""
@@ -364,6 +388,26 @@ def _no_room(weights: Weights, device: str, error: Exception) -> BackendFault:
         retry=False,
         fatal=True,
         suggestion="Take a smaller model or `dtype: bfloat16`, or free memory that other programs hold.",
+    )
+
+
+def _require_all(missing: list[str], unexpected: list[str]) -> None:
+    """Refuse an adapter of which only a part was loaded; peft itself loads what it can.
+
+    Raises:
+        ValueError: Names a module.
+    """
+    for what, keys in (("no weights for", missing), ("weights for modules that are not there:", unexpected)):
+        if keys:
+            raise ValueError(f"it has {what} {keys[0]} ({len(keys)} in all)")
+
+
+def _no_room_for(adapter: Adapter, error: Exception) -> BackendFault:
+    return BackendFault(
+        f"memory ran out while the adapter in {adapter.folder} was loaded: {_first(error)}",
+        retry=False,
+        fatal=True,
+        suggestion="Take a smaller model or fewer adapters, or free memory that other programs hold.",
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docendo.agents.port import GenerateRequest, Sampling, ScoreReply, ScoreRequest
+from docendo.agents.port import Completion, GenerateRequest, Sampling, ScoreReply, ScoreRequest
 from docendo.agents.view import View
 from docendo.errors import EpisodeFailure, ModelError, UsageError
 from docendo.messages import PromptMessage, Span, Usage
@@ -23,6 +23,7 @@ from docendo.runtime.journal import MemoryJournal
 from docendo.scenarios.schema import OpenAIModel
 from tests.runtime.http_server import (
     Behaviour,
+    Received,
     Server,
     after,
     answer,
@@ -244,10 +245,124 @@ def test_every_fault_is_named_and_sorted(
     assert (found.retry, found.fatal, found.kind) == (retry, fatal, kind)
 
 
-def test_fewer_completions_than_asked_is_a_fault() -> None:
-    found = fault(say("one"), ask(sampling=Sampling(temperature=1.0, n=3)))
-    assert "1 of 3" in found.message
+# --- several completions ----------------------------------------------------------------------------------
+
+
+def several(n: int, **fields: Any) -> GenerateRequest:
+    return ask(sampling=Sampling(temperature=1.0, n=n), **fields)
+
+
+def by_seed(most: int, refusal: Behaviour | None = None) -> Behaviour:
+    """Writes `most` completions at once, which say their seed; asked for more it refuses, or ignores it."""
+
+    async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+        n, seed = request.body["n"], request.body.get("seed")
+        said = say(*(f"{seed}.{i}" for i in range(min(n, most))))
+        await (refusal if refusal and n > most else said)(request, writer)
+
+    return behave
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_completions_that_a_server_left_out_are_asked_for_one_by_one(most: int) -> None:
+    async def twice(backend: OpenAIBackend) -> Any:
+        return [await backend.generate(several(4, seed=5)) for _ in range(2)]
+
+    (first, second), server = against(by_seed(most), twice)
+    assert [r.body["n"] for r in server.received] == [4, *[1] * (4 - most), *[1] * 4]
+    assert first.completions[0] == second.completions[0] == Completion(text="5.0")
+    assert first.completions[most:] == second.completions[most:], "whenever the server was known"
+    for reply in (first, second):
+        assert len({c.text for c in reply.completions}) == 4
+    assert first.usage == Usage(prompt_tokens=7 * (5 - most), completion_tokens=2 * (5 - most))
+    assert second.usage == Usage(prompt_tokens=28, completion_tokens=8)
+
+
+def test_single_draws_are_under_way_together_but_not_all_of_them() -> None:
+    waiting: list[asyncio.Event] = []
+    most = 0
+
+    async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        if request.body["n"] == 1:
+            waiting.append(asyncio.Event())
+            most = max(most, sum(not event.is_set() for event in waiting))
+            if len(waiting) in {4, 8}:  # four have come, and nobody is answered before
+                for event in waiting:
+                    event.set()
+            await asyncio.wait_for(waiting[-1].wait(), 30)
+        await say("4")(request, writer)
+
+    reply, _ = against(behave, lambda b: b.generate(several(9)))
+    assert len(reply.completions) == 9
+    assert most == 4
+
+
+@pytest.mark.parametrize(
+    "words", ["n_cmpl cannot be greater than the number of slots, please increase -np", "n must be 1"]
+)
+def test_a_server_that_refuses_so_many_at_once_is_asked_one_by_one(words: str) -> None:
+    async def twice(backend: OpenAIBackend) -> Any:
+        return [await backend.generate(several(3, seed=5)) for _ in range(2)]
+
+    (first, second), server = against(by_seed(1, status(400, words)), twice)
+    assert [r.body["n"] for r in server.received] == [3, *[1] * 6]
+    assert first == second
+    assert len({c.text for c in first.completions}) == 3
+    assert first.usage == Usage(prompt_tokens=21, completion_tokens=6)
+
+
+def test_without_room_for_two_the_next_draw_waits_for_the_one_before() -> None:
+    under_way = most = 0
+
+    async def counted(request: Received, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, most
+        if request.body["n"] > 1:
+            await status(400, "n_cmpl cannot be greater than the number of slots")(request, writer)
+            return
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        under_way -= 1
+        await say("4")(request, writer)
+
+    reply, _ = against(counted, lambda b: b.generate(several(4)))
+    assert len(reply.completions) == 4
+    assert most == 1
+
+
+def test_a_refusal_that_is_not_of_n_stays_what_it_was() -> None:
+    found = fault(status(400, "temperature is too high"), several(3))
+    assert "temperature is too high" in found.message
     assert not found.retry
+
+
+def test_single_draws_of_a_server_without_seeds_are_sent_none() -> None:
+    _, server = against(by_seed(1), lambda b: b.generate(several(3)), seed=False)
+    assert len(server.received) == 3
+    assert not any("seed" in r.body for r in server.received)
+
+
+def test_one_draw_that_fails_fails_the_call() -> None:
+    behaviours = iter([say("4"), say("4"), status(503, "loading"), *[say("4")] * 9])
+
+    async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+        await next(behaviours)(request, writer)
+
+    found = fault(behave, several(3))
+    assert (found.retry, found.busy) == (True, True)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**63 - 1))
+def test_no_two_draws_of_a_call_share_a_seed(seed: int) -> None:
+    _, server = against(by_seed(1), lambda b: b.generate(several(20, seed=seed)))
+    seeds = [r.body["seed"] for r in server.received]
+    assert len(set(seeds)) == 20
+    assert all(0 <= s < 2**31 for s in seeds)
+
+
+# --- waits and silence ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

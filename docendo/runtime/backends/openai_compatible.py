@@ -24,15 +24,14 @@ from docendo.agents.port import (
     TokenLogprob,
 )
 from docendo.errors import UsageError
-from docendo.messages import Usage
 from docendo.runtime.backends.base import Backend, Capabilities
+from docendo.runtime.backends.openai_draws import Draws
 from docendo.runtime.backends.openai_link import Link
 from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
 from docendo.runtime.backends.openai_server import Server, when_ready
 from docendo.runtime.backends.openai_wire import (
     SEEDS,
     Alternative,
-    Chat,
     ChatChoice,
     choice_schema,
     chosen,
@@ -71,6 +70,7 @@ class OpenAIBackend(Backend):
             )
         self._spec = spec
         self._link = Link(spec)
+        self._draws = Draws(self._link)
         self._server = Server(for_template=spec.for_template())
         self._scorer = Scorer(self._link, spec.model, self._server)
         self.patience = spec.patience
@@ -110,25 +110,17 @@ class OpenAIBackend(Backend):
         return {"endpoint": self._link.endpoint, **self._server.about()}
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
-        """Ask `/chat/completions` once.
+        """Ask `/chat/completions`, once for all completions or once for each.
 
         Raises:
             BackendFault: The server refused, broke off, or answered something else; the prompt is too long.
         """
         await self._require_room(request)
-        chat = await self._link.post("/chat/completions", self._chat_body(request), Chat)
-        self._require_whole(request, chat.tokens)
-        choices = sorted(chat.choices, key=lambda choice: choice.index)
-        completions = tuple(self._completion(choice, request) for choice in choices)
         wanted = _draws(request)
-        if len(completions) < wanted:
-            raise self._link.fault(
-                f"answered with {len(completions)} of {wanted} completions",
-                retry=not completions,
-                suggestion="Not every server obeys `n`: ask for one sample, or use vLLM or SGLang.",
-            )
-        each = request.sampling.n // wanted
-        return GenerateReply(completions=completions[:wanted] * each, usage=chat.tokens)
+        drawn = await self._draws.ask(self._chat_body(request), wanted)
+        self._require_whole(request, drawn.prompt_tokens)
+        completions = tuple(self._completion(choice, request) for choice in drawn.choices)
+        return GenerateReply(completions=completions * (request.sampling.n // wanted), usage=drawn.usage)
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
         """Score continuations in the best way that the server offers.
@@ -152,7 +144,6 @@ class OpenAIBackend(Backend):
             "temperature": how.temperature,
             "top_p": how.top_p,
             "max_tokens": how.max_tokens,
-            "n": _draws(request),
         }
         if how.stop:
             body["stop"] = list(how.stop)
@@ -195,18 +186,18 @@ class OpenAIBackend(Backend):
                 suggestion="Show less (view, memory `size`), lower `max_tokens`, or serve a longer context.",
             )
 
-    def _require_whole(self, request: GenerateRequest, usage: Usage) -> None:
+    def _require_whole(self, request: GenerateRequest, read: int) -> None:
         """Refuse the answer to a prompt of which the server silently left out a part, as Ollama does.
 
         Raises:
             BackendFault: It counted fewer tokens than the prompt can have.
         """
         context, size = self._server.context, _bytes(request)
-        if self._server.kind != "ollama" or context is None or usage.prompt_tokens == 0:
+        if self._server.kind != "ollama" or context is None or read == 0:
             return
-        if size > _LONG_TOKENS * usage.prompt_tokens and size > _SUSPECT * context:
+        if size > _LONG_TOKENS * read and size > _SUSPECT * context:
             raise self._link.fault(
-                f"read {usage.prompt_tokens} tokens of a prompt of {size} bytes: it left out the rest",
+                f"read {read} tokens of a prompt of {size} bytes: it left out the rest",
                 kind="context",
                 suggestion=f"Its context is {context} tokens: raise OLLAMA_CONTEXT_LENGTH, or show less.",
             )

@@ -430,6 +430,40 @@ def test_ollama_is_not_believed_when_it_left_out_part_of_the_prompt() -> None:
     assert "OLLAMA_CONTEXT_LENGTH" in fault.suggestion
 
 
+NEUTRAL = {
+    "vllm": {"top_k": -1, "min_p": 0, "repetition_penalty": 1},
+    "sglang": {"top_k": -1, "min_p": 0, "repetition_penalty": 1},
+    "llama_cpp": {"top_k": 0, "min_p": 0, "repeat_penalty": 1},
+    "ollama": {},
+    "unknown": {},
+}
+
+
+@pytest.mark.parametrize("kind", NEUTRAL)
+def test_samplers_of_the_server_s_own_are_turned_off_where_it_takes_that(kind: str) -> None:
+    toy = Toy()
+    pages = {
+        "vllm": lambda: toy.vllm("tiny"),
+        "sglang": lambda: {"/v1/models": {"data": [{"id": "tiny", "owned_by": "sglang"}]}},
+        "llama_cpp": toy.llama_cpp,
+        "ollama": lambda: toy.ollama("tiny"),
+        "unknown": dict,
+    }[kind]()
+    shown = say(
+        "4", logprobs=[{"token": "4", "logprob": -1.0, "top_logprobs": [{"token": "4", "logprob": -1}]}]
+    )
+
+    async def both(backend: OpenAIBackend) -> None:
+        await backend.generate(ask())
+        await backend.score(weigh("4"))
+
+    _, server, _ = at(shown, pages, both, scoring="first_token")
+    assert len(server.received) == 2
+    known = {name for told in NEUTRAL.values() for name in told}
+    for received in server.received:
+        assert {k: v for k, v in received.body.items() if k in known} == NEUTRAL[kind]
+
+
 # --- answers ----------------------------------------------------------------------------------------------
 
 

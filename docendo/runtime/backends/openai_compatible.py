@@ -1,6 +1,6 @@
 """Any server that speaks the OpenAI chat-completions protocol: vLLM, SGLang, llama.cpp, Ollama, ...
 
-Before the first call the server is asked what it is (`openai_server`), which decides how continuations are
+Before the first call the server is asked what it is (`openai_discovery`), which decides how continuations are
 scored (`openai_scoring`) and which prompts are refused before they are sent. Nothing of that is part of the
 model's identity: a scenario is checked and replayed without a network.
 
@@ -25,10 +25,11 @@ from docendo.agents.port import (
 )
 from docendo.errors import UsageError
 from docendo.runtime.backends.base import Backend, Capabilities
+from docendo.runtime.backends.openai_discovery import when_ready
 from docendo.runtime.backends.openai_draws import Draws
 from docendo.runtime.backends.openai_link import Link
 from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
-from docendo.runtime.backends.openai_server import Server, when_ready
+from docendo.runtime.backends.openai_server import Server
 from docendo.runtime.backends.openai_wire import (
     SEEDS,
     Alternative,
@@ -144,6 +145,7 @@ class OpenAIBackend(Backend):
             "temperature": how.temperature,
             "top_p": how.top_p,
             "max_tokens": how.max_tokens,
+            **server.neutral,
         }
         if how.stop:
             body["stop"] = list(how.stop)

@@ -198,6 +198,7 @@ class Scorer:
             "model": self._model, **self._server.chat(request.prompt), "max_tokens": 1,
             # Greedy, so that the list holds no sampled token from below the best: the floor would be wrong.
             "temperature": 0.0, "logprobs": True, "top_logprobs": TOP_LOGPROBS,
+            **self._server.neutral,
         }  # fmt: skip
         chat = await self._link.post("/chat/completions", body, Chat)
         tokens = chat.choices[0].logprobs if chat.choices else None

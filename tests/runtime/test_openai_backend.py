@@ -231,7 +231,8 @@ def test_an_address_without_a_scheme_is_refused_with_its_place() -> None:
         (answer([1, 2]), "no chat completion", True, False, "model"),
         (answer({k: v for k, v in chat_body("4").items() if k != "usage"}), "usage", False, False, "model"),
         (say(), "0 of 1", True, False, "model"),
-        (say(None, finish="length"), "without text", True, False, "model"),
+        (say(None, finish="length"), "without text", False, False, "model"),
+        (say(None, finish="stop"), "without text", True, False, "model"),
         (say("", finish="content_filter"), "content filter", False, False, "model"),
     ],
 )  # fmt: skip
@@ -243,6 +244,12 @@ def test_every_fault_is_named_and_sorted(
     assert "tiny" in found.message
     assert "http://127.0.0.1" in found.message
     assert (found.retry, found.fatal, found.kind) == (retry, fatal, kind)
+
+
+def test_a_model_that_only_thought_is_told_what_to_do() -> None:
+    advice = fault(say(None, finish="length")).suggestion
+    assert "`max_tokens`" in advice
+    assert "`chat_template_kwargs: {enable_thinking: false}`" in advice
 
 
 # --- several completions ----------------------------------------------------------------------------------

@@ -211,10 +211,15 @@ class OpenAIBackend(Backend):
         if choice.finish_reason == "content_filter":
             raise self._link.fault("withheld the answer (content filter)")
         if text is None:
+            # Out of tokens before the first word: the same would happen again.
+            spent = choice.finish_reason == "length"
             raise self._link.fault(
                 f"answered without text (finish_reason: {choice.finish_reason})",
-                retry=True,
-                suggestion="A reasoning model that ran out of tokens does this: raise `max_tokens`.",
+                retry=not spent,
+                suggestion="It spent all its tokens on thoughts: raise `max_tokens`, or write "
+                "`chat_template_kwargs: {enable_thinking: false}` for a model that thinks aloud."
+                if spent
+                else "If it comes again, see what the server's log says of the request.",
             )
         tokens = choice.logprobs.content if choice.logprobs else None
         if request.logprobs and tokens is None:

@@ -56,10 +56,10 @@ unit: $(VENV)/.dev $(VENV)/.chromium
 
 engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.
 	$(ENGINE)/bin/python -m pytest --numprocesses 2 --dist loadfile -q \
-	  -m 'not slow and not gpu' tests/conformance tests/engine
+	  -m 'not slow' tests/conformance tests/engine
 
 slow: $(ENGINE)/.ready  ## What `engine` leaves out because it takes minutes: a real vLLM server, engines that are killed.
-	$(ENGINE)/bin/python -m pytest -q -m 'slow and not gpu' tests/engine
+	$(ENGINE)/bin/python -m pytest -q -m 'slow' tests/engine
 
 docs: $(VENV)/.dev  ## Runs every block of the documentation and writes the outputs anew.
 	$(BIN)/python docs/regenerate.py --slow

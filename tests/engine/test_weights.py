@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from docendo.errors import UsageError
 from docendo.runtime.backends import weights
+from docendo.runtime.backends.vllm_backend import VllmBackend
 from docendo.runtime.backends.vllm_engines import Want
 from docendo.runtime.backends.weights import Weights, resolve
 from docendo.scenarios.local_model_spec import TransformersModel, VllmModel
@@ -179,6 +180,20 @@ def test_a_file_is_read_once_by_all_processes(
     assert identity(large) == before
     assert len(names) == 2
     assert [file.name for file in cache.parent.iterdir()] == ["weights.json"]
+
+
+def test_what_has_yet_to_be_read_is_known_beforehand(large: Path) -> None:
+    model = found(large)
+    (file,) = model.unread()
+    assert Path(file) == (large / "model.safetensors").resolve()
+    assert model.unread()[file] == model.size
+    assert model.digest
+    assert found(large).unread() == {}
+    assert VllmBackend(VllmModel(model=str(large)), Path()).unread() == {}
+
+
+def test_nothing_is_foretold_of_small_files(folder: Path) -> None:
+    assert found(folder).unread() == {}
 
 
 def test_a_file_that_changes_is_read_again(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:

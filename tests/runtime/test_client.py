@@ -34,7 +34,7 @@ from docendo.errors import (
     UsageError,
 )
 from docendo.messages import Message, PromptMessage, Span, Usage
-from docendo.runtime.backends.base import Backend, BackendFault, Capabilities
+from docendo.runtime.backends.base import Backend, BackendFault, Capabilities, Room
 from docendo.runtime.backends.factory import BACKENDS, build_backend
 from docendo.runtime.backends.scripted import FunctionBackend, ScriptedBackend
 from docendo.runtime.client import Client, Notice, backoff, require
@@ -517,6 +517,55 @@ def test_no_more_calls_at_once_than_the_model_allows() -> None:
 
     model = run(main())
     assert (model.most_at_once, len(model.asked)) == (3, 10)
+
+
+class Engine(Model):
+    """A model with places for two sequences."""
+
+    def room(self) -> Room:
+        return Room(sequences=2, tokens=1000, context=100)
+
+
+def test_an_engine_is_handed_a_few_batches_so_that_calls_wait_where_no_time_runs() -> None:
+    async def main() -> tuple[Model, int]:
+        model = Engine()
+        model.gate.clear()
+        client = door(model, spec=ScriptedModel(replies=("x",), max_concurrent=1000))
+        waiting = [asyncio.create_task(client.generate(ask(str(i)))) for i in range(50)]
+        for _ in range(500):
+            await asyncio.sleep(0)
+        sent = len(model.asked)
+        model.gate.set()
+        await asyncio.gather(*waiting)
+        assert client.stats()["m"].limit == sent
+        return model, sent
+
+    model, sent = run(main())
+    assert (sent, model.most_at_once, len(model.asked)) == (8, 8, 50)
+
+
+def test_a_lower_limit_of_the_scenario_stays() -> None:
+    async def main() -> int:
+        client = door(Engine(), spec=ScriptedModel(replies=("x",), max_concurrent=3))
+        await client.generate(ask())
+        return client.stats()["m"].limit
+
+    assert run(main()) == 3
+
+
+def test_a_backend_that_cannot_close_keeps_no_other_open() -> None:
+    class Stuck(Model):
+        async def close(self) -> None:
+            raise OSError("the engine does not answer")
+
+    async def main() -> Model:
+        other, spec = Model(), ScriptedModel(replies=("unused",))
+        client = Client({"stuck": Stuck(), "other": other}, {"stuck": spec, "other": spec}, MemoryJournal())
+        with pytest.raises(OSError, match="does not answer"):
+            await client.close()
+        return other
+
+    assert run(main()).closed
 
 
 # --- faults -----------------------------------------------------------------------------------------------

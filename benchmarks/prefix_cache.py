@@ -18,7 +18,7 @@ import asyncio
 import os
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ async def hits(backend: Any, prompts: Sequence[tuple[int, ...]]) -> EngineStats:
     return driver.stats().since(before)
 
 
-async def measure(asked: argparse.Namespace, folder: Path) -> None:
-    """Run, ask, and print the table."""
-    sent = {name: prompts_of(name, asked.items) for name in asked.names or gallery_names()}
+async def measure(
+    sent: Mapping[str, Sequence[tuple[str, str, Prompt]]], asked: argparse.Namespace, folder: Path
+) -> None:
+    """Give the engine every scenario's prompts in every order, and print the table."""
     model = made_model(folder, "tiny")
     rows = []
     for gib in asked.kv:
@@ -100,8 +101,9 @@ def main() -> None:
     parser.add_argument("-n", "--items", type=int, default=5, help="items per teach or test phase")
     parser.add_argument("--kv", type=float, nargs="+", default=[0.03, 2.0], help="GiB of KV cache")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        asyncio.run(measure(asked, Path(name)))
+    sent = {name: prompts_of(name, asked.items) for name in asked.names or gallery_names()}
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measure(sent, asked, Path(folder)))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ async def measure(
     rows = []
     for gib in asked.kv:
         spec = VllmModel(
-            backend="vllm", model=str(model), engine="thread", kv_cache=gib, context=2048, max_sequences=64
+            backend="vllm", model=str(model), engine="thread", kv_cache=gib, context=4096, max_sequences=64
         )
         prompts = LocalPrompt(resolve(spec, folder))
         backend = VllmBackend(spec, folder)

@@ -133,7 +133,7 @@ def test_what_the_server_says_of_itself(subject: Subject) -> None:
 def test_both_ways_of_scoring_agree(subject: Subject) -> None:
     backend = subject.backend
     assert isinstance(backend, OpenAIBackend)
-    echoing = Scorer(backend._link, "tiny", replace(backend._server, scoring="echo"))
+    echoing = Scorer(backend._link, "tiny", replace(backend._watch.server, scoring="echo"))
     for opened in ("So the answer is", None):
         request = weigh(*((" yes", " 123") if opened else ("yes", "123")), opened=opened)
         one: ScoreReply = subject.score(request)

@@ -128,8 +128,8 @@ class Toy:
 
     # --- llama.cpp ---
 
-    def llama_cpp(self, *, slots: int = 2) -> dict[str, Any]:
-        cards = [{"id": "models/some.gguf", "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}]
+    def llama_cpp(self, *, slots: int = 2, file: str = "models/some.gguf") -> dict[str, Any]:
+        cards = [{"id": file, "owned_by": "llamacpp", "meta": {"n_ctx_train": 4096}}]
         return {
             "/v1/models": self._models(cards),
             "/props": {

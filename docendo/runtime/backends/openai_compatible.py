@@ -1,11 +1,8 @@
 """Any server that speaks the OpenAI chat-completions protocol: vLLM, SGLang, llama.cpp, Ollama, ...
 
-Before the first call the server is asked what it is (`openai_discovery`), which decides how continuations are
-scored (`openai_scoring`) and which prompts are refused before they are sent. Nothing of that is part of the
-model's identity: a scenario is checked and replayed without a network.
-
-Choices are asked of vLLM as such, and of others as a JSON schema `{"choice": <one of them>}`, the one form
-that all of these servers know.
+Before the first call the server is asked what it is (`openai_discovery`), and again after it was away
+(`openai_watch`). That decides how it is asked (`openai_calls`). Nothing of it is part of the model's
+identity: a scenario is checked and replayed without a network.
 """
 
 from __future__ import annotations
@@ -15,39 +12,15 @@ from typing import Any
 
 import orjson
 
-from docendo.agents.port import (
-    Completion,
-    GenerateReply,
-    GenerateRequest,
-    ScoreReply,
-    ScoreRequest,
-    TokenLogprob,
-)
+from docendo.agents.port import GenerateReply, GenerateRequest, ScoreReply, ScoreRequest
 from docendo.errors import UsageError
 from docendo.runtime.backends.base import Backend, Capabilities
-from docendo.runtime.backends.openai_discovery import when_ready
-from docendo.runtime.backends.openai_draws import Draws
 from docendo.runtime.backends.openai_link import Link
-from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
-from docendo.runtime.backends.openai_server import Server
-from docendo.runtime.backends.openai_wire import (
-    SEEDS,
-    Alternative,
-    ChatChoice,
-    choice_schema,
-    chosen,
-)
+from docendo.runtime.backends.openai_watch import Watch
 from docendo.scenarios.environment import resolve_env
 from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["OpenAIBackend"]
-
-_CHOOSING = (0, 12)
-"""Version of vLLM that knows `structured_outputs`."""
-_SUSPECT = 2
-"""Bytes per token below which no prompt of words and numbers is: only longer ones are counted beforehand."""
-_LONG_TOKENS = 8
-"""Bytes per token above which a server has left out part of the prompt."""
 
 
 class OpenAIBackend(Backend):
@@ -71,9 +44,7 @@ class OpenAIBackend(Backend):
             )
         self._spec = spec
         self._link = Link(spec)
-        self._draws = Draws(self._link)
-        self._server = Server(for_template=spec.for_template())
-        self._scorer = Scorer(self._link, spec.model, self._server)
+        self._watch = Watch(self._link, spec)
         self.patience = spec.patience
         self.capabilities = Capabilities(
             scoring=bool(spec.scoring) or spec.logprobs,
@@ -103,25 +74,21 @@ class OpenAIBackend(Backend):
             BackendFault: Nobody answers, the model is not served there, or the scenario declares what the
                 server does not offer.
         """
-        self._server = await when_ready(self._link, self._spec)
-        self._scorer = Scorer(self._link, self._spec.model, self._server)
+        await self._watch.begin()
 
     def about(self) -> dict[str, Any]:
         """The server: kind, version, models, context, how continuations are scored."""
-        return {"endpoint": self._link.endpoint, **self._server.about()}
+        return {"endpoint": self._link.endpoint, **self._watch.server.about()}
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
-        """Ask `/chat/completions`, once for all completions or once for each.
+        """Ask for completions.
 
         Raises:
-            BackendFault: The server refused, broke off, or answered something else; the prompt is too long.
+            BackendFault: The server refused, broke off, or answered something else; the prompt is too long;
+                after an outage also as for `start`.
         """
-        await self._require_room(request)
-        wanted = _draws(request)
-        drawn = await self._draws.ask(self._chat_body(request), wanted)
-        self._require_whole(request, drawn.prompt_tokens)
-        completions = tuple(self._completion(choice, request) for choice in drawn.choices)
-        return GenerateReply(completions=completions * (request.sampling.n // wanted), usage=drawn.usage)
+        async with self._watch.calls() as calls:
+            return await calls.generate(request)
 
     async def score(self, request: ScoreRequest) -> ScoreReply:
         """Score continuations in the best way that the server offers.
@@ -129,129 +96,10 @@ class OpenAIBackend(Backend):
         Raises:
             BackendFault: As for `generate`; also where a continuation cannot be scored in the way at hand.
         """
-        return await self._scorer.score(request)
+        async with self._watch.calls() as calls:
+            return await calls.score(request)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Take back what is under way, and close the connections."""
+        await self._watch.close()
         await self._link.close()
-
-    # --- requests ---------------------------------------------------------------------------------------
-
-    def _chat_body(self, request: GenerateRequest) -> dict[str, Any]:
-        how, server = request.sampling, self._server
-        body: dict[str, Any] = {
-            "model": self._spec.model,
-            **server.chat(request.prompt),
-            "temperature": how.temperature,
-            "top_p": how.top_p,
-            "max_tokens": how.max_tokens,
-            **server.neutral,
-        }
-        if how.stop:
-            body["stop"] = list(how.stop)
-        if self.capabilities.seed:
-            body["seed"] = request.seed % SEEDS
-        if request.logprobs:
-            # vLLM counts the drawn token among them: one more, so that the best are there in any case.
-            more = int(server.kind == "vllm" and how.temperature > 0 and request.logprobs < TOP_LOGPROBS)
-            body |= {"logprobs": True, "top_logprobs": request.logprobs + more}
-        return body | (self._form(request) if self.capabilities.schema else {})
-
-    def _form(self, request: GenerateRequest) -> dict[str, Any]:
-        """What makes the engine's grammar hold the answer to a schema or to one of the choices."""
-        if request.choices and self._server.kind == "vllm" and _release(self._server.version) >= _CHOOSING:
-            return {"structured_outputs": {"choice": list(request.choices)}}
-        schema = request.schema or (choice_schema(request.choices) if request.choices else None)
-        if schema is None:
-            return {}
-        form = {"name": "answer", "schema": schema, "strict": True}
-        return {"response_format": {"type": "json_schema", "json_schema": form}}
-
-    async def _require_room(self, request: GenerateRequest) -> None:
-        """Refuse a prompt that is too long, before it is sent.
-
-        A prompt that could be is counted by the server's tokenizer, where it has one for others. Elsewhere
-        the server's own refusal tells.
-
-        Raises:
-            BackendFault: Prompt and completion are longer than the context.
-        """
-        context, wanted = self._server.context, request.sampling.max_tokens
-        tokens = self._scorer.tokens
-        if context is None or tokens is None or _bytes(request) / _SUSPECT + wanted <= context:
-            return
-        length = len(await tokens.prompt(request.prompt))
-        if length + wanted > context:
-            raise self._link.fault(
-                f"holds {context} tokens; the prompt is {length} tokens long and the answer may be {wanted}",
-                kind="context",
-                suggestion="Show less (view, memory `size`), lower `max_tokens`, or serve a longer context.",
-            )
-
-    def _require_whole(self, request: GenerateRequest, read: int) -> None:
-        """Refuse the answer to a prompt of which the server silently left out a part, as Ollama does.
-
-        Raises:
-            BackendFault: It counted fewer tokens than the prompt can have.
-        """
-        context, size = self._server.context, _bytes(request)
-        if self._server.kind != "ollama" or context is None or read == 0:
-            return
-        if size > _LONG_TOKENS * read and size > _SUSPECT * context:
-            raise self._link.fault(
-                f"read {read} tokens of a prompt of {size} bytes: it left out the rest",
-                kind="context",
-                suggestion=f"Its context is {context} tokens: raise OLLAMA_CONTEXT_LENGTH, or show less.",
-            )
-
-    # --- answers ----------------------------------------------------------------------------------------
-
-    def _completion(self, choice: ChatChoice, request: GenerateRequest) -> Completion:
-        text = choice.message.content
-        if choice.finish_reason == "content_filter":
-            raise self._link.fault("withheld the answer (content filter)")
-        if text is None:
-            # Out of tokens before the first word: the same would happen again.
-            spent = choice.finish_reason == "length"
-            raise self._link.fault(
-                f"answered without text (finish_reason: {choice.finish_reason})",
-                retry=not spent,
-                suggestion="It spent all its tokens on thoughts: raise `max_tokens`, or write "
-                "`chat_template_kwargs: {enable_thinking: false}` for a model that thinks aloud."
-                if spent
-                else "If it comes again, see what the server's log says of the request.",
-            )
-        tokens = choice.logprobs.content if choice.logprobs else None
-        if request.logprobs and tokens is None:
-            raise self._link.fault(
-                "answered without log-probabilities",
-                fatal=True,
-                suggestion="Write `logprobs: false`, or serve the model with a server that has them.",
-            )
-        return Completion(
-            text=chosen(text, request.choices),
-            finish="length" if choice.finish_reason == "length" else "stop",
-            logprobs=tuple(
-                TokenLogprob(t.token, t.logprob, _best(t.top_logprobs, request.logprobs))
-                for t in tokens or ()
-            ),
-        )
-
-
-def _draws(request: GenerateRequest) -> int:
-    """Completions to ask for. Greedy ones are all the same, and vLLM refuses to write them more than once."""
-    return request.sampling.n if request.sampling.temperature > 0 else 1
-
-
-def _best(alternatives: tuple[Alternative, ...], n: int) -> tuple[tuple[str, float], ...]:
-    best = sorted(alternatives, key=lambda a: -a.logprob)[:n]
-    return tuple((a.token, a.logprob) for a in best)
-
-
-def _bytes(request: GenerateRequest) -> int:
-    return sum(len(message.text.encode("utf-8", "replace")) for message in request.prompt)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version: (0, 32) of `0.32.0rc1`."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -1,4 +1,4 @@
-"""What is behind an address? Asked once, before the first call that is sent.
+"""What is behind an address? Asked before the first call that is sent, and again after an outage.
 
 `/models` says what is served and, by its owner, what kind of server it is; each kind then has a page or two
 of its own: vLLM its version and tokenizer, llama.cpp its `/props`, Ollama its version and the context that
@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from docendo.runtime.backends.base import BackendFault
-from docendo.runtime.backends.openai_link import Link
+from docendo.runtime.backends.openai_link import Gone, Link
 from docendo.runtime.backends.openai_server import Kind, Server, Way
 from docendo.runtime.backends.openai_wire import Completed, Ids, Text
 from docendo.scenarios.schema import OpenAIModel
@@ -66,7 +66,9 @@ async def discover(link: Link, spec: OpenAIModel) -> Server:
     if server.kind == "unknown" and await _version(link, "/api/version"):
         server = replace(server, kind="ollama")
     if server.kind in _KEEPS_NAMES and cards and not {spec.model, f"{spec.model}:latest"} & {*server.served}:
-        raise link.fault("is not served there", fatal=True, suggestion=link.known_names())
+        raise link.fault(
+            f"is not served there; what is: {server.names}", fatal=True, suggestion=link.known_names()
+        )
     look_closer: dict[Kind, Callable[[Link, OpenAIModel, Server], Awaitable[Server]]] = {
         "vllm": _vllm, "llama.cpp": _llama_cpp, "ollama": _ollama,
     }  # fmt: skip
@@ -287,7 +289,7 @@ def _pass_on(fault: BackendFault) -> None:
 
     Other trouble is a no: llama.cpp answers 500 where a template refuses.
     """
-    if fault.retry and (fault.busy or fault.fatal or fault.kind == "timeout"):
+    if fault.retry and (fault.busy or fault.kind == "timeout" or isinstance(fault, Gone)):
         raise fault
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, Literal, TypeVar
 
 import openai
@@ -22,7 +22,7 @@ from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.openai_wire import public_url, retry_after, said
 from docendo.scenarios.schema import OpenAIModel
 
-__all__ = ["Link"]
+__all__ = ["Gone", "Link"]
 
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum[ _](context|model)|max_model_len|too many tokens"
@@ -38,6 +38,11 @@ _FIRST_LOOK = 10.0
 """Seconds that a server may take to say what it is."""
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
+_T = TypeVar("_T")
+
+
+class Gone(BackendFault):
+    """The server has gone, or what stands before it says so: whatever answers next may be another one."""
 
 
 class Link:
@@ -117,6 +122,7 @@ class Link:
         after: float | None = None,
         fatal: bool = False,
         busy: bool = False,
+        gone: bool = False,
         kind: Literal["model", "timeout", "context"] = "model",
         suggestion: str = "",
     ) -> BackendFault:
@@ -124,7 +130,7 @@ class Link:
         key = os.environ.get(self._key_name)
         text = f"`{self._spec.model}` at {self.endpoint} {message}"
         text = text.replace(key, "***") if key else text
-        return BackendFault(
+        return (Gone if gone else BackendFault)(
             text, retry=retry, after=after, fatal=fatal, busy=busy, kind=kind, suggestion=suggestion
         )
 
@@ -138,16 +144,23 @@ class Link:
         task = asyncio.create_task(sending)
         self._under_way.add(task)
         try:
-            return await task
-        except asyncio.CancelledError:
-            own = asyncio.current_task()
-            if (
-                own is not None and own.cancelling()
-            ):  # whoever asks has been cancelled, and the request with it
-                raise
-            raise self.fault("was left before it had answered", fatal=True) from None
+            return await self.outcome(task)
         finally:
             self._under_way.discard(task)
+
+    async def outcome(self, work: Awaitable[_T]) -> _T:
+        """What comes of work on this line that `close` cancels.
+
+        Raises:
+            BackendFault: The line was closed meanwhile.
+        """
+        try:
+            return await work
+        except asyncio.CancelledError:
+            own = asyncio.current_task()
+            if own is not None and own.cancelling():  # whoever asks has been cancelled, not the work alone
+                raise
+            raise self.fault("was left before it had answered", fatal=True) from None
 
     def _connect(self) -> openai.AsyncOpenAI:
         if self._client is None:
@@ -182,9 +195,10 @@ class Link:
                 f"cannot be reached: {detail}",
                 retry=True,
                 fatal=True,
+                gone=True,
                 suggestion=f"Is the server running, and is `{self.endpoint}` its address?",
             )
-        return self.fault(f"broke off: {detail}", retry=True)
+        return self.fault(f"broke off: {detail}", retry=True, gone=True)
 
     def _refusal(self, error: openai.APIStatusError) -> BackendFault:
         """A status of 400 and above, sorted by what helps."""
@@ -211,6 +225,7 @@ class Link:
             retry=passing,
             after=retry_after(error.response.headers) if passing else None,
             busy=status in {429, 502, 503},
+            gone=status in {502, 503},
             kind="timeout" if status in {408, 504} else "model",
         )
 

@@ -28,6 +28,9 @@ _NEUTRAL: dict[Kind, Mapping[str, float]] = {
 """Servers cut and bend the distribution by defaults of their own, or of the model's generation_config: these
 turn that off. Ollama's address of this protocol has no words for it, and of others nobody knows."""
 
+_NAMES = 4
+"""Models that a message names."""
+
 _UNTOLD = {"tail", "for_template"}
 """Of no interest to people, or in the scenario anyway."""
 
@@ -65,6 +68,12 @@ class Server:
             **goes_on(prompt),
             **self.for_template,
         }
+
+    @property
+    def names(self) -> str:
+        """Its models, as far as a message has room for them."""
+        more = f" and {len(self.served) - _NAMES} more" if len(self.served) > _NAMES else ""
+        return ", ".join(f"`{name}`" for name in self.served[:_NAMES]) + more
 
     @property
     def neutral(self) -> Mapping[str, float]:

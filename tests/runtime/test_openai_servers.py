@@ -91,11 +91,65 @@ def test_llama_cpp_is_known_by_its_pages_and_answers_to_any_name() -> None:
     assert (about["system"], about["alternate"], about["scoring"]) == (False, True, "tokens")
 
 
-def test_ollama_says_which_context_it_loaded() -> None:
-    _, _, backend = at(say("4"), Toy().ollama("tiny:latest"))
-    about = backend.about()
-    assert (about["kind"], about["version"], about["context"]) == ("ollama", "0.13.1", 1000)
-    assert about["scoring"] == "first token"
+def test_ollama_is_not_made_to_load_a_model_before_it_is_asked_something() -> None:
+    async def main() -> None:
+        toy = Toy()
+        async with serve(toy.ollama_model(say("4")), pages=toy.ollama("tiny:latest")) as server:
+            backend = OpenAIBackend(OpenAIModel(model="tiny", base_url=server.url))
+            await backend.start()
+            about = backend.about()
+            assert (about["kind"], about["version"], about["context"]) == ("ollama", "0.13.1", None)
+            assert about["scoring"] == "first token"
+            assert not server.received, "nothing was asked that needs the weights"
+            assert {r.path for r in server.looked if r.method == "POST"} == {"/api/show"}
+            server.looked.clear()
+            await asyncio.gather(*(backend.generate(ask()) for _ in range(5)))
+            await backend.generate(ask())
+            assert [r.path for r in server.looked] == ["/api/ps"], "once, with the first answer"
+            assert backend.about()["context"] == 1000
+            await backend.close()
+
+    asyncio.run(main())
+
+
+def test_ollama_says_which_context_it_has_loaded() -> None:
+    _, _, backend = at(say("4"), Toy(resident=True).ollama("tiny"))
+    assert backend.about()["context"] == 1000
+
+
+def test_a_context_that_ollama_had_loaded_for_others_is_not_believed_after_the_first_answer() -> None:
+    toy = Toy(resident=True, context=50)
+
+    async def use(backend: OpenAIBackend) -> Any:
+        toy.context = 2000
+        return await backend.generate(ask(messages(("user", "not too long " * 20))))
+
+    reply, _, backend = at(say("4"), toy.ollama("tiny"), use)
+    assert reply.text == "4"
+    assert backend.about()["context"] == 2000
+
+
+def test_a_longer_context_than_ollama_has_is_told_as_soon_as_it_is_known() -> None:
+    fault = refused(say("4"), Toy(longest=500).ollama("tiny"), context=501)
+    assert (fault.fatal, "`context: 500`" in fault.suggestion) == (True, True)
+    toy = Toy(context=400)
+    _, _, backend = at(say("4"), toy.ollama("tiny"), context=450)
+    assert backend.about()["context"] == 450
+    fault = refused(toy.ollama_model(say("4")), toy.ollama("tiny"), lambda b: b.generate(ask()), context=450)
+    assert (fault.fatal, "`context: 400`" in fault.suggestion) == (True, True)
+
+
+def test_an_ollama_model_that_does_not_write_is_told_before_the_first_call() -> None:
+    fault = refused(say("4"), Toy(abilities=("embedding",)).ollama("tiny"))
+    assert fault.fatal
+    assert "does not write text" in fault.message
+
+
+def test_an_old_ollama_that_shows_nothing_is_asked_all_the_same() -> None:
+    pages = Toy().ollama("tiny")
+    del pages["/api/show"], pages["/api/ps"]
+    reply, _, backend = at(say("4"), pages, lambda b: b.generate(ask()))
+    assert (reply.text, backend.about()["context"]) == ("4", None)
 
 
 @pytest.mark.parametrize(
@@ -421,13 +475,18 @@ def test_a_prompt_that_surely_fits_is_not_counted() -> None:
     assert server.looked == []
 
 
-def test_ollama_is_not_believed_when_it_left_out_part_of_the_prompt() -> None:
+@pytest.mark.parametrize("resident", [True, False])
+def test_ollama_is_not_believed_when_it_left_out_part_of_the_prompt(resident: bool) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 5}
-    long = ask(messages(("user", "too long " * 1000)))
-    fault = refused(say("4", usage=usage), Toy(context=100).ollama("tiny"), lambda b: b.generate(long))
-    assert fault.kind == "context"
-    assert "left out the rest" in fault.message
-    assert "OLLAMA_CONTEXT_LENGTH" in fault.suggestion
+    first = [{"token": "4", "logprob": -1.0, "top_logprobs": [{"token": "4", "logprob": -1}]}]
+    long = messages(("user", "too long " * 1000))
+    for use in (lambda b: b.generate(ask(long)), lambda b: b.score(weigh("4", prompt=long))):
+        toy = Toy(context=100, resident=resident)
+        said = toy.ollama_model(say("4", usage=usage, logprobs=first))
+        fault = refused(said, toy.ollama("tiny"), use)
+        assert fault.kind == "context"
+        assert "left out the rest" in fault.message
+        assert "OLLAMA_CONTEXT_LENGTH" in fault.suggestion
 
 
 NEUTRAL = {

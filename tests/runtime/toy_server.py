@@ -34,6 +34,12 @@ class Toy:
     """Most alternatives that llama.cpp shows here."""
     loading: int = 0
     """Looks at `/models` that still find the server loading."""
+    resident: bool = False
+    """The weights are loaded (Ollama, which loads them with the first question)."""
+    longest: int = 100_000
+    """Context that the weights are for (Ollama)."""
+    abilities: tuple[str, ...] = ("completion",)
+    """What Ollama says that the model can do."""
     words: list[str] = field(default_factory=lambda: ["<s>", "<u>", "<a>", "<y>", "</>"])
 
     # --- the model ---
@@ -160,9 +166,28 @@ class Toy:
         return {
             "/v1/models": {"data": [{"id": n, "owned_by": "library"} for n in names]},
             "/api/version": {"version": "0.13.1"},
-            "/api/generate": {"done": True},
-            "/api/ps": {"models": [{"name": n, "context_length": self.context} for n in names]},
+            "/api/show": {
+                "capabilities": self.abilities,
+                "template": "{{ .System }} {{ .Prompt }}",
+                "model_info": {"general.architecture": "toy", "toy.context_length": self.longest},
+            },
+            "/api/ps": self._page(
+                lambda _: {
+                    "models": [{"name": n, "context_length": self.context} for n in names]
+                    if self.resident
+                    else []
+                }
+            ),
         }
+
+    def ollama_model(self, behaviour: Behaviour) -> Behaviour:
+        """Loads the weights, then behaves so."""
+
+        async def behave(request: Received, writer: asyncio.StreamWriter) -> None:
+            self.resident = True
+            await behaviour(request, writer)
+
+        return behave
 
     # --- all ---
 

@@ -4,11 +4,14 @@ What a server is decides how continuations are scored (`openai_scoring`), how se
 (`openai_draws`) and which prompts are refused before they are sent. Choices are asked of vLLM as such, and of
 others as a JSON schema `{"choice": <one of them>}`, the one form that all of these servers know.
 
+Ollama decides on a model's context when it loads it, so it is asked for that with the first answer, once.
+
 Once a server may be another one, new calls are made for it (`openai_watch`), and nothing is left of these.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -20,6 +23,8 @@ from docendo.agents.port import (
     ScoreRequest,
     TokenLogprob,
 )
+from docendo.messages import PromptMessage
+from docendo.runtime.backends.openai_discovery import loaded
 from docendo.runtime.backends.openai_draws import Draws
 from docendo.runtime.backends.openai_link import Link
 from docendo.runtime.backends.openai_scoring import TOP_LOGPROBS, Scorer
@@ -60,6 +65,8 @@ class Calls:
         self._scorer = Scorer(link, spec.model, server)
         self.server = server
         """What it was found to be."""
+        self._settled = server.kind != "ollama"
+        self._settling = asyncio.Lock()
 
     async def generate(self, request: GenerateRequest) -> GenerateReply:
         """Ask `/chat/completions`, once for all completions or once for each.
@@ -70,7 +77,7 @@ class Calls:
         await self._require_room(request)
         wanted = _draws(request)
         drawn = await self._draws.ask(self._chat_body(request), wanted)
-        self._require_whole(request, drawn.prompt_tokens)
+        await self._require_whole(request.prompt, drawn.prompt_tokens)
         completions = tuple(self._completion(choice, request) for choice in drawn.choices)
         return GenerateReply(completions=completions * (request.sampling.n // wanted), usage=drawn.usage)
 
@@ -80,7 +87,9 @@ class Calls:
         Raises:
             BackendFault: As for `generate`; also where a continuation cannot be scored in the way at hand.
         """
-        return await self._scorer.score(request)
+        reply = await self._scorer.score(request)
+        await self._require_whole(request.prompt, reply.usage.prompt_tokens)
+        return reply
 
     # --- requests ---------------------------------------------------------------------------------------
 
@@ -125,7 +134,7 @@ class Calls:
         """
         context, wanted = self.server.context, request.sampling.max_tokens
         tokens = self._scorer.tokens
-        if context is None or tokens is None or _bytes(request) / _SUSPECT + wanted <= context:
+        if context is None or tokens is None or _bytes(request.prompt) / _SUSPECT + wanted <= context:
             return
         length = len(await tokens.prompt(request.prompt))
         if length + wanted > context:
@@ -135,14 +144,17 @@ class Calls:
                 suggestion="Show less (view, memory `size`), lower `max_tokens`, or serve a longer context.",
             )
 
-    def _require_whole(self, request: GenerateRequest, read: int) -> None:
+    async def _require_whole(self, prompt: tuple[PromptMessage, ...], read: int) -> None:
         """Refuse the answer to a prompt of which the server silently left out a part, as Ollama does.
 
         Raises:
-            BackendFault: It counted fewer tokens than the prompt can have.
+            BackendFault: It counted fewer tokens than the prompt can have, or does not say its context.
         """
-        context, size = self.server.context, _bytes(request)
-        if self.server.kind != "ollama" or context is None or read == 0:
+        if self.server.kind != "ollama":
+            return
+        await self._settle()
+        context, size = self.server.context, _bytes(prompt)
+        if context is None or read == 0:
             return
         if size > _LONG_TOKENS * read and size > _SUSPECT * context:
             raise self._link.fault(
@@ -150,6 +162,13 @@ class Calls:
                 kind="context",
                 suggestion=f"Its context is {context} tokens: raise OLLAMA_CONTEXT_LENGTH, or show less.",
             )
+
+    async def _settle(self) -> None:
+        """Find out which context answers. What was loaded before the first call may have had another one."""
+        async with self._settling:
+            if not self._settled:
+                self.server = await loaded(self._link, self._spec, self.server)
+                self._settled = True
 
     # --- answers ----------------------------------------------------------------------------------------
 
@@ -195,8 +214,8 @@ def _best(alternatives: tuple[Alternative, ...], n: int) -> tuple[tuple[str, flo
     return tuple((a.token, a.logprob) for a in best)
 
 
-def _bytes(request: GenerateRequest) -> int:
-    return sum(len(message.text.encode("utf-8", "replace")) for message in request.prompt)
+def _bytes(prompt: tuple[PromptMessage, ...]) -> int:
+    return sum(len(message.text.encode("utf-8", "replace")) for message in prompt)
 
 
 def _release(version: str) -> tuple[int, ...]:

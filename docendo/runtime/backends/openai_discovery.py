@@ -1,8 +1,9 @@
 """What is behind an address? Asked before the first call that is sent, and again after an outage.
 
 `/models` says what is served and, by its owner, what kind of server it is; each kind then has a page or two
-of its own: vLLM its version and tokenizer, llama.cpp its `/props`, Ollama its version and the context that
-it loaded the model with. What a server does not say stays unknown, and calls find it out.
+of its own: vLLM its version and tokenizer, llama.cpp its `/props`, Ollama its version and what it would load.
+Nothing that is asked makes a server load weights, so Ollama's context is told by `loaded`, after an answer.
+What a server does not say stays unknown, and calls find it out.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from docendo.runtime.backends.openai_server import Kind, Server, Way
 from docendo.runtime.backends.openai_wire import Completed, Ids, Text
 from docendo.scenarios.schema import OpenAIModel
 
-__all__ = ["discover", "when_ready"]
+__all__ = ["discover", "loaded", "when_ready"]
 
 MARK = "docendomark"
 """Stands for a message in probes: no template trims, escapes or reads anything in it."""
@@ -44,8 +45,17 @@ class _Cards(BaseModel):
     data: tuple[_Card, ...]
 
 
-class _Nothing(BaseModel):
-    """An answer of which nothing is read."""
+class _Shown(BaseModel):
+    """What Ollama shows of a model, loaded or not."""
+
+    capabilities: tuple[str, ...] = ()
+    model_info: dict[str, Any] = {}
+
+    @property
+    def most(self) -> int | None:
+        """The longest context that the weights are for. Ollama loads them with a shorter one, as a rule."""
+        length = self.model_info.get(f"{self.model_info.get('general.architecture')}.context_length")
+        return length if isinstance(length, int) and length > 0 else None
 
 
 async def discover(link: Link, spec: OpenAIModel) -> Server:
@@ -75,15 +85,38 @@ async def discover(link: Link, spec: OpenAIModel) -> Server:
     if server.kind in look_closer:
         server = await look_closer[server.kind](link, spec, server)
     server = replace(server, scoring=await _way(link, spec, server))
+    return _held(link, spec, server)
+
+
+async def loaded(link: Link, spec: OpenAIModel, server: Server) -> Server:
+    """What is known of an Ollama server once it has answered: the context that it loaded the model with.
+
+    Raises:
+        BackendFault: It does not say; or the scenario declares a longer context.
+    """
+    context = await _loaded_with(link, spec)
+    return server if context is None else _held(link, spec, replace(server, context=context))
+
+
+def _held(link: Link, spec: OpenAIModel, server: Server) -> Server:
+    """Hold the scenario's context against the server's; the shorter one counts.
+
+    Raises:
+        BackendFault: The server's is the shorter one.
+    """
     if spec.context is None or server.context is None:
         return replace(server, context=spec.context or server.context)
-    if spec.context > server.context:
-        raise link.fault(
-            f"holds {server.context} tokens, and the scenario says `context: {spec.context}`",
-            fatal=True,
-            suggestion=f"Write `context: {server.context}` or leave it out; or serve a longer context.",
-        )
+    _require_context(link, spec, server.context)
     return replace(server, context=spec.context)
+
+
+def _require_context(link: Link, spec: OpenAIModel, context: int) -> None:
+    if spec.context is not None and spec.context > context:
+        raise link.fault(
+            f"holds {context} tokens, and the scenario says `context: {spec.context}`",
+            fatal=True,
+            suggestion=f"Write `context: {context}` or leave it out; or serve a longer context.",
+        )
 
 
 # --- what every server says -----------------------------------------------------------------------------
@@ -217,14 +250,35 @@ async def _applied_or_nothing(link: Link, spec: OpenAIModel, roles: list[str]) -
 
 
 async def _ollama(link: Link, spec: OpenAIModel, server: Server) -> Server:
-    """Load the model, without which the length of its context is not decided."""
+    """See what there is without loading it.
+
+    Raises:
+        BackendFault: The model does not write, or is not made for the context that the scenario declares.
+    """
     server = replace(server, version=await _version(link, "/api/version"))
-    await link.post(f"{link.root}/api/generate", {"model": spec.model, "stream": False}, _Nothing)
+    try:
+        shown = await link.post(f"{link.root}/api/show", {"model": spec.model}, _Shown)
+    except BackendFault as fault:
+        _pass_on(fault)
+        shown = _Shown()
+    if "embedding" in shown.capabilities and "completion" not in shown.capabilities:
+        raise link.fault(
+            "is for embeddings and does not write text", fatal=True, suggestion=f"Served: {server.names}."
+        )
+    if shown.most is not None:
+        _require_context(link, spec, shown.most)
+    return replace(server, context=await _loaded_with(link, spec))
+
+
+async def _loaded_with(link: Link, spec: OpenAIModel) -> int | None:
+    """The context that the model has in memory; `None` where it is not loaded, or Ollama does not say."""
     page = await link.look(f"{link.root}/api/ps")
-    loaded = page.get("models", ()) if isinstance(page, dict) else ()
+    models = page.get("models") if isinstance(page, dict) else None
     names = {spec.model, f"{spec.model}:latest"}
-    lengths = [m.get("context_length") for m in loaded if isinstance(m, dict) and m.get("name") in names]
-    return replace(server, context=next((n for n in lengths if isinstance(n, int) and n > 0), None))
+    lengths = [
+        m.get("context_length") for m in models or () if isinstance(m, dict) and m.get("name") in names
+    ]
+    return next((n for n in lengths if isinstance(n, int) and n > 0), None)
 
 
 # --- scoring --------------------------------------------------------------------------------------------

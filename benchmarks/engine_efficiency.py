@@ -333,7 +333,7 @@ def _print(rows: dict[str, list[Pass]], calls: Sequence[Taken], block: int, slot
     )
 
 
-def made_model(folder: Path, shape: str) -> Path:
+def made_model(folder: Path, shape: str, context: int = 2048) -> Path:
     """A model without wisdom: random weights by the tests' own means, or 4 B that the engine fills in."""
     path = Path(__file__).resolve().parents[1] / "tests" / "engine" / "tiny_model.py"
     spec = importlib.util.spec_from_file_location("tiny_model", path)
@@ -342,7 +342,7 @@ def made_model(folder: Path, shape: str) -> Path:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    what = module.Tiny() if shape == "tiny" else module.MEDIUM
+    what = replace(module.Tiny() if shape == "tiny" else module.MEDIUM, context=context)
     made = Path(module.make_model(folder / "model", what))
     if shape == "4B":
         from transformers import Qwen3Config

@@ -36,6 +36,9 @@ from docendo.runtime.backends.weights import resolve
 from docendo.scenarios.bundled import gallery_names
 from docendo.scenarios.local_model_spec import VllmModel
 
+CONTEXT = 4096
+"""Longest prompt in tokens: the gallery's, in the words of a tokenizer as small as this, pass 2,048."""
+
 
 def item_first(prompt: Prompt) -> Prompt:
     """The same words, with each message's item and what follows it before what precedes it."""
@@ -69,11 +72,11 @@ async def measure(
     sent: Mapping[str, Sequence[tuple[str, str, Prompt]]], asked: argparse.Namespace, folder: Path
 ) -> None:
     """Give the engine every scenario's prompts in every order, and print the table."""
-    model = made_model(folder, "tiny")
+    model = made_model(folder, "tiny", CONTEXT)
     rows = []
     for gib in asked.kv:
         spec = VllmModel(
-            backend="vllm", model=str(model), engine="thread", kv_cache=gib, context=4096, max_sequences=64
+            backend="vllm", model=str(model), engine="thread", kv_cache=gib, context=CONTEXT, max_sequences=64
         )
         prompts = LocalPrompt(resolve(spec, folder))
         backend = VllmBackend(spec, folder)

@@ -56,8 +56,8 @@ class Estimate:
     completion_tokens: Range
     seconds: Range
     """`mean` is the geometric mean of the ends."""
-    cached: float
-    """Share of the probe's prompt tokens that the engine had in its prefix cache."""
+    cached: float | None
+    """Share of the probe's prompt tokens that the engine had in its prefix cache; `None`: not told."""
 
 
 @dataclass
@@ -95,6 +95,8 @@ class _Meter:
     busy: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     """Model -> seconds in which any call was in flight."""
     failed: int = 0
+    told: set[str] = field(default_factory=set)
+    """Models that tell what was in their caches."""
     _sent: dict[str, float] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _since: dict[str, float] = field(default_factory=dict)
@@ -145,6 +147,7 @@ async def estimate(whole: Study, small: Study) -> tuple[list[Estimate], int]:
     places = await _probe(small, meter)
     factors = _factors(whole, small)
     at_once = {name: min(spec.max_concurrent, places.get(name, math.inf)) for name, spec in specs.items()}
+    meter.told = {m for world in small.backends.values() for m, b in world.items() if b.tells_cache}
     return [
         _scaled(model, costs, meter, factors, whole.scenario.replicates, at_once[model])
         for model, costs in sorted(meter.costs.items())
@@ -213,7 +216,7 @@ def _scaled(
         prompt_tokens=Range(mean.prompt * n, low.prompt * n, high.prompt * n),
         completion_tokens=Range(mean.completion * n, low.completion * n, high.completion * n),
         seconds=Range((fastest * slowest) ** 0.5, fastest, slowest),
-        cached=usage.cached_tokens / usage.prompt_tokens if usage.prompt_tokens else 0.0,
+        cached=usage.cached_tokens / max(usage.prompt_tokens, 1) if model in meter.told else None,
     )
 
 

@@ -40,6 +40,8 @@ class ModelStats:
     """Times that this limit was lowered, because the server had no room or only its queue grew."""
     latency: float = 0.0
     """Seconds that attempts took, added up."""
+    tells_cache: bool = False
+    """The model says how much of its prompts was in a cache; else `usage.cached_tokens` means nothing."""
     usage: Usage = field(default_factory=Usage)
     """Tokens of the answers that the backend gave; journal hits cost none."""
 

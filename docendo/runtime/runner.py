@@ -364,9 +364,8 @@ class _Watch:
 
 def add_stats(a: ModelStats, b: ModelStats) -> ModelStats:
     """Two clients' counts of the same model, added."""
-    return ModelStats(
-        **{name: getattr(a, name) + getattr(b, name) for name in ModelStats.__dataclass_fields__}
-    )
+    sums = {name: getattr(a, name) + getattr(b, name) for name in ModelStats.__dataclass_fields__}
+    return ModelStats(**{**sums, "tells_cache": a.tells_cache or b.tells_cache})
 
 
 def failed_share(lessons: Iterable[LessonRecord]) -> tuple[int, int]:

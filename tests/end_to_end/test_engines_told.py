@@ -149,16 +149,31 @@ def test_engines_of_different_versions_are_warned_of(tmp_path: Path) -> None:
         assert any("vllm 0.31.0; vllm 0.32.0" in w and "`expert`" in w for w in warnings), warnings
 
 
+def test_a_server_that_says_nothing_of_its_cache_is_shown_without_a_share(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with model_server() as server:
+        scenario = write(tmp_path, served(server.url, items=subtractions(tmp_path, 3, train=4)))
+        plan = docendo("run", scenario, "--dry-run", "--probe", 2)
+        counts = docendo("run", scenario, "--dry-run", "--probe", 2, "--json").data[0]["estimate"]["models"]
+        told = docendo("run", scenario, "--store", url)
+        asked = docendo("run", scenario, "--set", "seed=9", "--store", url, "--json").data["asked"]
+    assert plan.out.count("not told") == len(counts) == 2
+    assert all(model["cached"] is None for model in counts.values())
+    assert told.err.count("how many of them were cached is not told") == 2
+    assert "%" not in told.err
+    assert all(model["sent"] and "cached_tokens" not in model for model in asked.values())
+
+
+def known(request: Received) -> Any:
+    """Says of every prompt that 7 of its 20 tokens were known."""
+    body = chat_body(*plain(request))
+    body["usage"] = {
+        "prompt_tokens": 20, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 7},
+    }  # fmt: skip
+    return answered(body)
+
+
 def test_a_prefix_cache_is_counted_per_model_and_lesson(tmp_path: Path) -> None:
-    """The server says of every prompt that 7 of its tokens were known."""
-
-    def known(request: Received) -> Any:
-        body = chat_body(*plain(request))
-        body["usage"] = {
-            "prompt_tokens": 20, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 7},
-        }  # fmt: skip
-        return answered(body)
-
     url = f"sqlite:///{tmp_path / 's.db'}"
     with model_server(known) as server:
         raw = served(server.url, items=subtractions(tmp_path, 3, train=4), replicates=2)
@@ -179,10 +194,10 @@ def test_a_prefix_cache_is_counted_per_model_and_lesson(tmp_path: Path) -> None:
 
 
 def test_the_share_of_known_tokens_is_said_at_the_end(tmp_path: Path) -> None:
-    with model_server() as server:
+    with model_server(known) as server:
         raw = served(server.url, items=subtractions(tmp_path, 2, train=4))
         said = docendo("run", write(tmp_path, raw), "--store", f"sqlite:///{tmp_path / 's.db'}")
-    assert "found in the prefix cache" in said.err
+    assert "35% of them found in the prefix cache" in said.err
 
 
 # --- fingerprints -----------------------------------------------------------------------------------------

@@ -545,6 +545,47 @@ def test_cached_tokens_are_read_in_both_forms(told: dict[str, Any]) -> None:
     assert reply.usage == Usage(prompt_tokens=9, completion_tokens=4, cached_tokens=8)
 
 
+SILENT = {"prompt_tokens": 9, "completion_tokens": 4}
+
+
+@pytest.mark.parametrize(
+    ("said", "tells"),
+    [
+        ({"usage": SILENT}, False),
+        ({"usage": {**SILENT, "prompt_tokens_details": None}}, False),
+        ({"usage": {**SILENT, "prompt_tokens_details": {}}}, False),
+        ({"usage": {**SILENT, "prompt_tokens_details": {"cached_tokens": 0}}}, True),
+        ({"usage": SILENT, "timings": {"prompt_n": 9, "predicted_n": 4}}, False),
+        ({"usage": SILENT, "timings": {"cache_n": 0, "prompt_n": 9}}, True),
+    ],
+)
+def test_nothing_in_the_cache_is_another_thing_than_nothing_said_of_it(
+    said: dict[str, Any], tells: bool
+) -> None:
+    async def twice(backend: OpenAIBackend) -> Any:
+        assert backend.tells_cache is False
+        await backend.generate(ask())
+        return await backend.generate(ask())
+
+    reply, _, backend = at(answer({**chat_body("4"), **said}), {}, twice)
+    assert reply.usage.cached_tokens == 0
+    assert backend.tells_cache is tells
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang"])
+def test_servers_that_leave_out_a_zero_tell_all_the_same(kind: str) -> None:
+    pages = {"/v1/models": {"data": [{"id": "tiny", "owned_by": kind}]}}
+    _, _, backend = at(say("4"), pages, lambda b: b.generate(ask()))
+    assert backend.tells_cache
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_scoring_tells_of_the_cache_too(way: str) -> None:
+    toy, _ = WAYS[way]
+    _, _, backend = at(toy.vllm_model(), pages_of(toy, way), lambda b: b.score(weigh(" yes")))
+    assert backend.tells_cache
+
+
 def test_log_probabilities_that_never_come_stop_the_run() -> None:
     fault = refused(say("4"), {}, lambda b: b.generate(ask(logprobs=2)))
     assert fault.fatal

@@ -85,6 +85,11 @@ class Backend(ABC):
     """Seconds that calls wait for it where it has gone, or has no room; such attempts are no `retries`."""
 
     @property
+    def tells_cache(self) -> bool:
+        """`cached_tokens` of its answers mean something; else they are 0 because nobody says."""
+        return True
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
         """Identity of what answers: backend, model, adapter, endpoint, settings. Part of every call's key.

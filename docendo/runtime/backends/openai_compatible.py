@@ -22,6 +22,9 @@ from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["OpenAIBackend"]
 
+_COUNT = {"vllm", "sglang"}
+"""Servers that count cached tokens, and in some versions leave out that there were none."""
+
 
 class OpenAIBackend(Backend):
     """One model behind one server."""
@@ -66,6 +69,11 @@ class OpenAIBackend(Backend):
     def fingerprint(self) -> str:
         """Endpoint (without credentials), model name and declared abilities."""
         return self._fingerprint
+
+    @property
+    def tells_cache(self) -> bool:
+        """Whether any answer has told; servers that leave out a 0 are known by their kind."""
+        return self._link.told_cache or self._watch.server.kind in _COUNT
 
     async def start(self) -> None:
         """Ask the server what it is; wait for one that is still loading.

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from docendo.errors import did_you_mean
 from docendo.runtime.backends.base import BackendFault
-from docendo.runtime.backends.openai_wire import public_url, retry_after, said
+from docendo.runtime.backends.openai_wire import Counted, public_url, retry_after, said
 from docendo.scenarios.schema import OpenAIModel
 
 __all__ = ["Gone", "Link"]
@@ -62,6 +62,8 @@ class Link:
         """Where servers keep what is not of the OpenAI protocol."""
         self.served: tuple[str, ...] = ()
         """Names of the models that the server knows, once it was asked."""
+        self.told_cache = False
+        """An answer has said how much of its prompt was in a cache."""
         self._client: openai.AsyncOpenAI | None = None
         self._under_way: set[asyncio.Task[Bytes]] = set()
 
@@ -81,9 +83,11 @@ class Link:
         except openai.OpenAIError as error:
             raise self._fault_of(error, self._spec.timeout) from None
         try:
-            return form.model_validate_json(raw.content)
+            answer = form.model_validate_json(raw.content)
         except ValidationError as error:
             raise self._unreadable(raw.content, error) from None
+        self.told_cache |= isinstance(answer, Counted) and answer.tells_cache
+        return answer
 
     async def look(self, path: str) -> Any:
         """What a GET finds, as JSON; `None` where there is no such page, or no JSON on it.

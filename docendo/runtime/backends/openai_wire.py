@@ -19,8 +19,8 @@ from docendo.messages import PromptMessage, Usage
 
 __all__ = [
     "SEEDS", "Alternative", "CachedTokens", "Chat", "ChatChoice", "ChatMessage", "Completed",
-    "CompletedChoice", "CompletedLogprobs", "Ids", "Probable", "ServerUsage", "Text", "Timings", "Token",
-    "TokenLogprobs",
+    "CompletedChoice", "CompletedLogprobs", "Counted", "Ids", "Probable", "ServerUsage", "Text", "Timings",
+    "Token", "TokenLogprobs",
     "chat_messages", "choice_schema", "chosen", "flat_text", "goes_on", "public_url", "retry_after", "said",
 ]  # fmt: skip
 
@@ -50,6 +50,15 @@ class TokenLogprobs(BaseModel):
     content: tuple[Token, ...] | None = None
 
 
+class Counted(BaseModel):
+    """An answer that says what it cost."""
+
+    @property
+    def tells_cache(self) -> bool:
+        """It says how much of the prompt was in the cache, be it nothing."""
+        return False
+
+
 class ChatMessage(BaseModel):
     """What the model said."""
 
@@ -68,8 +77,8 @@ class ChatChoice(BaseModel):
 class Timings(BaseModel):
     """What llama.cpp says of a call's work."""
 
-    cache_n: int = 0
-    """Tokens of the prompt that were in its cache."""
+    cache_n: int | None = None
+    """Tokens of the prompt that were in its cache. Older versions do not say."""
     prompt_n: int = 0
     """The others."""
     predicted_n: int = 0
@@ -89,6 +98,11 @@ class ServerUsage(BaseModel):
     prompt_tokens_details: CachedTokens | None = None
 
     @property
+    def tells_cache(self) -> bool:
+        """It says how much of the prompt was in the cache."""
+        return self.prompt_tokens_details is not None and self.prompt_tokens_details.cached_tokens is not None
+
+    @property
     def tokens(self) -> Usage:
         """The same in docendo's words."""
         details = self.prompt_tokens_details
@@ -99,7 +113,7 @@ class ServerUsage(BaseModel):
         )
 
 
-class Chat(BaseModel):
+class Chat(Counted):
     """The answer of `/chat/completions`."""
 
     choices: tuple[ChatChoice, ...]
@@ -110,8 +124,13 @@ class Chat(BaseModel):
     def tokens(self) -> Usage:
         """What the call cost; older llama.cpp tells of its cache in the timings only."""
         usage = self.usage.tokens
-        cached = usage.cached_tokens or (self.timings.cache_n if self.timings else 0)
+        cached = usage.cached_tokens or (self.timings.cache_n if self.timings else 0) or 0
         return usage.model_copy(update={"cached_tokens": cached})
+
+    @property
+    def tells_cache(self) -> bool:
+        """In either form."""
+        return self.usage.tells_cache or (self.timings is not None and self.timings.cache_n is not None)
 
 
 class CompletedLogprobs(BaseModel):
@@ -130,11 +149,16 @@ class CompletedChoice(BaseModel):
     logprobs: CompletedLogprobs | None = None
 
 
-class Completed(BaseModel):
+class Completed(Counted):
     """The answer of `/completions`."""
 
     choices: tuple[CompletedChoice, ...]
     usage: ServerUsage
+
+    @property
+    def tells_cache(self) -> bool:
+        """In its usage."""
+        return self.usage.tells_cache
 
 
 class Ids(BaseModel):
@@ -162,7 +186,7 @@ class _Place(BaseModel):
     top_logprobs: tuple[_Likely, ...]
 
 
-class Probable(BaseModel):
+class Probable(Counted):
     """The answer of llama.cpp's `/completion` with `n_probs`."""
 
     completion_probabilities: tuple[_Place, ...]
@@ -173,8 +197,15 @@ class Probable(BaseModel):
     @property
     def tokens(self) -> Usage:
         """What the call cost."""
-        prompt = self.tokens_evaluated or self.timings.prompt_n + self.timings.cache_n
-        return Usage(prompt_tokens=prompt, cached_tokens=self.timings.cache_n)
+        cached = self.timings.cache_n or 0
+        return Usage(
+            prompt_tokens=self.tokens_evaluated or self.timings.prompt_n + cached, cached_tokens=cached
+        )
+
+    @property
+    def tells_cache(self) -> bool:
+        """In its timings."""
+        return self.timings.cache_n is not None
 
 
 def flat_text(prompt: tuple[PromptMessage, ...]) -> str:

@@ -218,14 +218,16 @@ def _conclude(
 
 
 def _asked(tallies: Sequence[Tally]) -> dict[str, dict[str, int]]:
-    """Model -> what it was asked by this command."""
+    """Model -> what it was asked by this command; without `cached_tokens` where it does not tell."""
     models: dict[str, dict[str, int]] = {}
     for tally in tallies:
         for name, stats in tally.models.items():
             counts = {key: getattr(stats, key) for key in ("calls", "journal_hits", "coalesced", "sent")}
             counts |= {"failures": stats.failures} | stats.usage.model_dump()
-            before = models.get(name, {})
-            models[name] = {key: before.get(key, 0) + n for key, n in counts.items()}
+            if not stats.tells_cache:
+                del counts["cached_tokens"]
+            before = models.setdefault(name, {})
+            before |= {key: before.get(key, 0) + n for key, n in counts.items()}
     return models
 
 
@@ -235,8 +237,11 @@ def _tell_models(models: Mapping[str, Mapping[str, int]], loaded: LoadedScenario
         spec = loaded.scenario.models.get(name)
         if not n["sent"] or (spec is not None and spec.backend == "simulated"):
             continue
-        share = f"{n['cached_tokens'] / n['prompt_tokens']:.0%}" if n["prompt_tokens"] else "none"
+        found = " (how many of them were cached is not told)"
+        if "cached_tokens" in n:
+            share = f"{n['cached_tokens'] / n['prompt_tokens']:.0%}" if n["prompt_tokens"] else "none"
+            found = f", {share} of them found in the prefix cache"
         output.note(
             f"{name}: {n['calls']:,} calls, of which {n['sent']:,} were sent; {n['prompt_tokens']:,} tokens "
-            f"of prompts, {share} of them found in the prefix cache; {n['completion_tokens']:,} written."
+            f"of prompts{found}; {n['completion_tokens']:,} written."
         )

@@ -100,7 +100,7 @@ def _table(found: Sequence[Estimate]) -> Table:
             e.model,
             _figure(e.calls),
             _figure(e.prompt_tokens),
-            f"{e.cached:.0%}",
+            "not told" if e.cached is None else f"{e.cached:.0%}",
             _figure(e.completion_tokens),
             _times(e.seconds),
         )

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright,
+)  # fmt: skip
 
 from tests.browser.places import Places, find_places
 
@@ -20,6 +23,7 @@ ARGUMENTS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WAIT_MS = 20_000
+FORGET = "() => { try { localStorage.clear() } catch { /* closed to some file:// pages */ } }"
 expect.set_options(timeout=WAIT_MS)
 
 
@@ -84,15 +88,33 @@ def watched() -> Iterator[Watched]:
     assert found.troubles == []
 
 
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """What the pages of one file of tests have in common: the browser's cache, and nothing that they keep."""
+    found = browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
+    found.set_default_timeout(WAIT_MS)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def page(browser: Browser, watched: Watched) -> Iterator[Page]:
-    """A page at 1280 px that fails its test if it logs an error, opens a dialog or asks anybody else."""
-    context = browser.new_context(viewport=WIDE, color_scheme="light", reduced_motion="reduce")
-    context.set_default_timeout(WAIT_MS)
+def page(context: BrowserContext, watched: Watched) -> Iterator[Page]:
+    """A page at 1280 px that fails its test if it logs an error, opens a dialog or asks anybody else.
+
+    The page of the test before is closed only now: while it is there, a new page of the same place starts in
+    its process, in half the time. What it kept is thrown away.
+    """
+    before = context.pages
     found = context.new_page()
     watched.watch(found)
     yield found
-    context.close()
+    for each in context.pages:
+        if each in before:
+            each.close()
+        elif each.url != "about:blank":
+            each.evaluate(FORGET)
+    context.clear_permissions()
+    context.clear_cookies()
 
 
 def docendo(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -135,17 +157,35 @@ def serve(store: str) -> Served:
     raise AssertionError(f"the viewer did not start: {said}")
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two runs of the gallery: dialogues with beliefs and leaks, and a grid of policies over budgets."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'runs.db'}"
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills, once for all workers that run these tests together."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, done = root / name, root / f"{name}.done"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
+def two_runs(folder: Path) -> None:
+    url = f"sqlite:///{folder / 'runs.db'}"
     grid = "{plan.teach.policy: [random, expected_utility], budget.interventions: [0%, 50%, 100%]}"
     docendo("run", "when-to-step-in", "-r", "1", "-n", "4", "-q", "--set", f"matrix={grid}", "--store", url)
     sources = "{plan.teach.moves.source: [random, self]}"
     controls = "[no_teacher, answer_only]"
     docendo("run", "tutoring-dialogue", "-r", "1", "-q", "--set", f"matrix={sources}", "--set",
             f"controls={controls}", "--store", url)  # fmt: skip
-    return url
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two runs of the gallery: dialogues with beliefs and leaks, and a grid of policies over budgets."""
+    return f"sqlite:///{made_once(tmp_path_factory, 'browser', two_runs) / 'runs.db'}"
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,13 @@ from tests.browser.conftest import Served
 from tests.browser.places import Places
 
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text(encoding="utf-8")
+RUN = "async options => (await axe.run(document, options)).violations"
 ALL = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}
 
 
 def findings(page: Page, options: dict[str, Any]) -> list[tuple[str, str, str]]:
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
+    found = page.evaluate(RUN, {**options, "resultTypes": ["violations"]})
     return [(v["id"], n["target"][0], n["failureSummary"]) for v in found for n in v["nodes"]]
 
 

@@ -222,7 +222,9 @@ def planted(name: str, folder: Path) -> Raw:
     """A gallery scenario with canaries for items and profiles."""
     raw = gallery(name)
     kind = "yes_no" if name == "yes-no-questions" else "text"
-    sizes = {"train": raw["items"]["train"], "test": 3, **raw["items"].get("pools", {})}
+    exams = {phase["exam"]["pool"] for phase in raw["plan"] if phase.get("exam")}
+    pools = {k: v if k in exams else 2 for k, v in raw["items"].get("pools", {}).items()}
+    sizes = {"train": raw["items"]["train"], "test": 3, **pools}
     raw["items"] = items(folder, sizes, kind)
     # `answer_only` tells the conclusion that is withheld otherwise; it is tested below
     raw["controls"] = [c for c in raw["controls"] if c != "answer_only"]
@@ -248,29 +250,40 @@ FORGETFUL = {"learn-by-teaching"}
 """Where every act is one of several alternatives, so that no state of mind lives to be seen again."""
 
 
-@pytest.mark.parametrize("name", gallery_names())
-def test_no_canary_leaves_its_cage(tmp_path: Path, seen: list[GenerateRequest], name: str) -> None:
-    raw = planted(name, tmp_path)
-    ran = run(raw, tmp_path, backends=models(raw, seen))
-    assert not [e for e in ran.episodes() if e.failure]
+@dataclass
+class Planted:
+    """A gallery scenario that was run with canaries in it, and what its models were asked."""
+
+    name: str
+    ran: Ran
+    seen: list[GenerateRequest]
+
+
+@pytest.fixture(scope="module", params=gallery_names())
+def held(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Planted]:
+    """Every scenario of the gallery, run once for all tests of it."""
+    folder, seen = tmp_path_factory.mktemp("canaries"), list[GenerateRequest]()
+    raw = planted(request.param, folder)
+    found = Planted(request.param, run(raw, folder, backends=models(raw, seen)), seen)
+    yield found
+    found.ran.store.close()
+
+
+def test_no_canary_leaves_its_cage(held: Planted) -> None:
+    name = held.name
+    assert not [e for e in held.ran.episodes() if e.failure]
     quoted = name in QUOTING
-    shown, known = list(prompt_sights(ran)), list(view_sights(seen))
+    shown, known = list(prompt_sights(held.ran)), list(view_sights(held.seen))
     assert [s for s in (*shown, *known) if not may_see(s, quoted=quoted)] == []
     assert {s.kind for s in shown} >= ({"profile"} if name in KEYLESS else {"profile", "gold"})
     assert "profile" in {s.kind for s in known}, "canaries were planted at all"
     assert ("mind" in {s.kind for s in known}) == (name not in FORGETFUL)
 
 
-@pytest.mark.parametrize("name", gallery_names())
-def test_every_piece_of_a_prompt_has_an_origin(
-    tmp_path: Path, seen: list[GenerateRequest], name: str
-) -> None:
-    raw = planted(name, tmp_path)
-    raw["matrix"] = {k: v[:2] for k, v in raw["matrix"].items() if k != "exclude"}
-    ran = run(raw, tmp_path, backends=models(raw, seen))
-    sent = {tuple((m.role, m.text) for m in request.prompt) for request in seen}
+def test_every_piece_of_a_prompt_has_an_origin(held: Planted) -> None:
+    sent = {tuple((m.role, m.text) for m in request.prompt) for request in held.seen}
     asked = 0
-    for event, call in ran.calls():
+    for event, call in held.ran.calls():
         spans = [s for m in call.prompt for s in m.spans]
         assert all(s.text and s.provenance in get_args(Provenance) for s in spans)
         assert all(s.source for s in spans if s.provenance != "instruction")

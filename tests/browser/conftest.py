@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import (
-    Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright,
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
 )  # fmt: skip
 
 from tests.browser.places import Places, find_places

@@ -12,8 +12,8 @@ def found(tmp_path_factory):
     run = run_gallery(
         "misaligned-teacher",
         tmp_path_factory.mktemp("gallery"),
-        "replicates=4",
-        "items.test=30",
+        "replicates=3",
+        "items.test=20",
         "matrix.budget.interventions=[20%, 40%, 100%]",
     )
     yield run

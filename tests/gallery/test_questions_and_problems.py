@@ -14,9 +14,9 @@ def at(policy, interventions):
     return {"policy": policy, "interventions": interventions}
 
 
-@pytest.mark.parametrize("name", ["word-problems", "yes-no-questions"])
-def test_expected_utility_beats_random(name, tmp_path):
-    found = run_gallery(name, tmp_path, *ARMS, "matrix.budget.interventions=[60%]")
+@pytest.mark.parametrize(("name", "students"), [("word-problems", 4), ("yes-no-questions", 6)])
+def test_expected_utility_beats_random(name, students, tmp_path):
+    found = run_gallery(name, tmp_path, *ARMS, "matrix.budget.interventions=[60%]", f"replicates={students}")
     assert clearly(found.difference("accuracy", at("expected_utility", "60%"), at("random", "60%")), +1)
     assert found.mean("accuracy", **at("true_utility", "60%")) >= found.mean(
         "accuracy", **at("expected_utility", "60%")

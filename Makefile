@@ -52,7 +52,7 @@ $(VENV)/.chromium: $(VENV)/.dev
 	touch $@
 
 unit: $(VENV)/.dev $(VENV)/.chromium
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -q
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -q
 
 engine: $(ENGINE)/.ready  ## Every backend on real engines with tiny models: transformers and vLLM on the CPU.
 	$(ENGINE)/bin/python -m pytest --numprocesses 2 --dist loadfile -q \

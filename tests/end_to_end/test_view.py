@@ -19,6 +19,7 @@ from docendo.runtime.viewer.calls import calls_page
 from docendo.runtime.viewer.library import Library
 from tests.end_to_end.model_server import model_server, served
 from tests.runtime.viewer_server import run_into
+from tests.trust.lab import Said, docendo
 
 VIEW = [sys.executable, "-m", "docendo", "view"]
 
@@ -32,6 +33,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def issue(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*VIEW, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def export(*arguments: object) -> Said:
+    """`docendo view export`, in this process."""
+    return docendo("view", "export", *arguments)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -92,8 +98,7 @@ def test_the_curl_command_asks_the_same_again(tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     with model_server() as models:
         export_to(file, served(models.url, replicates=1))
-        done = subprocess.run([*VIEW[:-1], "run", str(file), "--store", url, "-q"], check=False, timeout=120)
-        assert done.returncode in {0, 2}
+        assert docendo("run", file, "--store", url, "-q").code in {0, 2}
         with open_store(url, readonly=True) as store:
             library = Library(store)
             record = next(e for e in store.episodes(store.run("latest").id) if e.events_n > 3)
@@ -122,14 +127,13 @@ def test_export_writes_one_file(url: str, tmp_path: Path) -> None:
     data = json.loads(done.stdout)["data"]
     assert data["size"] == out.stat().st_size
     assert data["episodes"] > 0
-    again = issue("export", "tutoring-dialogue", "--store", url, "-o", str(out))
-    assert again.returncode == 1
-    assert "--force" in again.stderr
-    forced = issue("--store", url, "export", "tutoring-dialogue", "-o", str(out), "--force")
-    assert (forced.returncode, forced.stderr) == (0, "")
-    unknown = issue("export", "tutoring", "nothing", "--store", url)
-    assert unknown.returncode == 1
-    missing = issue("export", "nothing", "--store", url, "-o", str(tmp_path / "no.html"))
-    assert missing.returncode == 1
-    assert "no run `nothing`" in missing.stderr
+    again = export("tutoring-dialogue", "--store", url, "-o", out)
+    assert again.code == 1
+    assert "--force" in again.err
+    forced = docendo("view", "--store", url, "export", "tutoring-dialogue", "-o", out, "--force")
+    assert (forced.code, forced.err) == (0, "")
+    assert export("tutoring", "nothing", "--store", url).code == 1
+    missing = export("nothing", "--store", url, "-o", tmp_path / "no.html")
+    assert missing.code == 1
+    assert "no run `nothing`" in missing.err
     assert not (tmp_path / "no.html").exists()

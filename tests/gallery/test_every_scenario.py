@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from docendo.scenarios.bundled import gallery_names
@@ -6,9 +8,12 @@ from tests.gallery.gallery_run import run_gallery
 
 
 def small(name: str) -> list[str]:
-    """One replicate, few items, and the first and last value of every axis."""
+    """One replicate, few items, and of every budget the first and last value."""
     scenario = load_scenario(name).scenario
     cuts = ["replicates=1"]
+    for path, values in scenario.matrix.axes.items():
+        if path.startswith("budget.") and len(values) > 2:
+            cuts.append(f"matrix.{path}={json.dumps([values[0], values[-1]])}")
     for phase in scenario.plan:
         if phase.kind != "rest":
             cuts.append(f"plan.{phase.id}.count={4 if phase.kind == 'observe' else 3}")

@@ -180,21 +180,26 @@ class Browser:
         A finished lesson knows; the episodes of others are counted.
         """
         c = lesson.c
-        columns = (c.run_id, c.condition_id, c.replicate, c.status, c.n_episodes, c.n_failed, c.id)
-        rows = self._all(select(*columns).where(c.run_id == run_id))
         failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
-        counted = (
-            select(c.id, func.count(), failed)
+        open_ = (
+            select(c.id, func.count().label("n"), failed.label("failed"))
             .join(episode, episode.c.lesson_id == c.id)
             .where(c.run_id == run_id, c.status != "finished")
             .group_by(c.id)
+            .subquery()
         )
-        open_ = {id_: (int(n), int(bad or 0)) for id_, n, bad in self._all(counted)}
+        # One statement, one state of the store: a lesson that finishes meanwhile is counted once.
+        columns = (c.run_id, c.condition_id, c.replicate, c.status, c.n_episodes, c.n_failed)
+        rows = self._all(
+            select(*columns, open_.c.n, open_.c.failed)
+            .outerjoin(open_, open_.c.id == c.id)
+            .where(c.run_id == run_id)
+        )
         return {
             LessonKey(run, condition, replicate): LessonCount(
-                *((n, bad) if status == "finished" else open_.get(id_, (0, 0)))
+                *((n, bad) if status == "finished" else (int(so_far or 0), int(worse or 0)))
             )
-            for run, condition, replicate, status, n, bad, id_ in rows
+            for run, condition, replicate, status, n, bad, so_far, worse in rows
         }
 
     def run_counts(self) -> dict[str, tuple[int, int, int, int, int]]:
@@ -203,23 +208,29 @@ class Browser:
         Episodes of finished lessons are taken from the lessons, so that no episode of them is counted anew.
         """
         done = lesson.c.status == "finished"
-        statement = select(
-            lesson.c.run_id, func.count(func.distinct(lesson.c.condition_id)), func.count(),
-            func.sum(case((done, 1), else_=0)), func.sum(lesson.c.n_episodes), func.sum(lesson.c.n_failed),
-        ).group_by(lesson.c.run_id)  # fmt: skip
         failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
         open_ = (
-            select(lesson.c.run_id, func.count(), failed)
+            select(lesson.c.run_id, func.count().label("n"), failed.label("failed"))
             .join(episode, episode.c.lesson_id == lesson.c.id)
             .where(~done)
             .group_by(lesson.c.run_id)
+            .subquery()
         )
-        more = {run: (int(n), int(bad or 0)) for run, n, bad in self._all(open_)}
+        c = lesson.c
+        finished = func.sum(case((done, 1), else_=0))
+        columns = (func.count(func.distinct(c.condition_id)), func.count(), finished)
+        ended = (func.sum(c.n_episodes), func.sum(c.n_failed))
+        under_way = (func.max(open_.c.n), func.max(open_.c.failed))
+        # One statement, as above.
+        statement = (
+            select(c.run_id, *columns, *ended, *under_way)
+            .outerjoin(open_, open_.c.run_id == c.run_id)
+            .group_by(c.run_id)
+        )
         return {
-            run: (conditions, n, int(finished or 0), int(e or 0) + more.get(run, (0, 0))[0],
-                  int(bad or 0) + more.get(run, (0, 0))[1])
-            for run, conditions, n, finished, e, bad in self._all(statement)
-        }  # fmt: skip
+            run: (conditions, lessons, int(over), int(n) + int(more or 0), int(bad) + int(worse or 0))
+            for run, conditions, lessons, over, n, bad, more, worse in self._all(statement)
+        }
 
     def failures(self, run_id: str) -> Iterator[tuple[EpisodeRecord, RawEvent | None]]:
         """Failed episodes of a run with the event that says why, in the order of recording."""

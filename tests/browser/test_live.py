@@ -69,8 +69,9 @@ def test_a_running_batch_is_tailed_without_a_reload(page: Page, watching: Served
     page.locator("table.runs").wait_for()
     page.evaluate("window.kept = true")
     running = subprocess.Popen(
-        [sys.executable, "-m", "docendo", "run", "when-to-step-in", "-r", "30", "-q", "--jobs", "1",
-         "--processes", "1", "--store", watching.store],
+        [sys.executable, "-m", "docendo", "run", "when-to-step-in", "-r", "200", "-q", "--jobs", "1",
+         "--set", "matrix={plan.teach.policy: [random, expected_utility]}", "--processes", "1",
+         "--store", watching.store],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

@@ -225,9 +225,13 @@ class Ran:
     def calls(self, phase: str | None = None, **fields: str) -> Iterator[tuple[CallEvent, CallRecord]]:
         """Every call event with what the journal holds."""
         for record in self.episodes(phase, **fields):
-            events = [e for e in self.store.events(record.id) if isinstance(e, CallEvent)]
-            known = self.store.calls({e.key for e in events})
-            yield from ((e, known[e.key]) for e in events)
+            yield from self.calls_of(record)
+
+    def calls_of(self, record: EpisodeRecord) -> Iterator[tuple[CallEvent, CallRecord]]:
+        """The calls of one episode."""
+        events = [e for e in self.store.events(record.id) if isinstance(e, CallEvent)]
+        known = self.store.calls({e.key for e in events})
+        yield from ((e, known[e.key]) for e in events)
 
 
 def run(

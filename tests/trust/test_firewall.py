@@ -138,7 +138,7 @@ def prompt_sights(ran: Ran) -> Iterator[Sight]:
     """Canaries in the prompts that the journal holds."""
     roles = {g: (a.role or g) for g, a in ran.study.scenario.agents.items()}
     for record in ran.episodes():
-        for event, call in ran.calls(key=record.key, item=record.item):
+        for event, call in ran.calls_of(record):
             role = roles[re.sub(r"-\d+$", "", event.agent)]
             for message in call.prompt:
                 for span in message.spans:

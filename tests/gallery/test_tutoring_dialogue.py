@@ -5,7 +5,7 @@ import pytest
 from docendo.events import DecisionEvent, FlagEvent
 from tests.gallery.gallery_run import clearly, run_gallery
 
-FEW = ("replicates=6", "matrix.plan.teach.moves.source=[self]")
+FEW = ("replicates=6", "fidelity=null", "items.pools.other.size=1", "matrix.plan.teach.moves.source=[self]")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_nothing_that_the_critic_vetoed_leaks(found):
 
 def test_a_parrot_gains_in_the_dialogue_and_nothing_in_the_isolated_test(tmp_path):
     run = run_gallery(
-        "tutoring-dialogue", tmp_path, *FEW, "replicates=3", "fidelity=null",
+        "tutoring-dialogue", tmp_path, *FEW, "replicates=3",
         "models.novice={backend: simulated, mind: parrot}", "controls=[no_teacher, answer_only]",
     )  # fmt: skip
     assert run.mean("solved", control="answer_only") == 1

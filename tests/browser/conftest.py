@@ -23,6 +23,7 @@ from playwright.sync_api import (
 )  # fmt: skip
 
 from tests.browser.places import Places, find_places
+from tests.trust import lab
 
 WIDE, HALF = {"width": 1280, "height": 860}, {"width": 700, "height": 860}
 ARGUMENTS = [
@@ -129,6 +130,13 @@ def docendo(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "docendo", *arguments], check=True, capture_output=True, text=True, cwd=cwd
     )
+
+
+def export(store: str, run: str, target: Path) -> str:
+    """Exports a run, in this process; gives the address of the file."""
+    said = lab.docendo("view", "export", run, "--store", store, "-o", target)
+    assert said.code == 0, said.err
+    return target.as_uri()
 
 
 @dataclass

@@ -8,15 +8,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Served, Watched, docendo
+from tests.browser.conftest import Served, Watched, export
 from tests.browser.places import Places
 
 
 @pytest.fixture(scope="module")
 def exported(store: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    target = tmp_path_factory.mktemp("export") / "study.html"
-    docendo("view", "export", "tutoring-dialogue", "--store", store, "-o", str(target))
-    return target.as_uri()
+    return export(store, "tutoring-dialogue", tmp_path_factory.mktemp("export") / "study.html")
 
 
 def test_it_opens_on_the_study_and_asks_nobody(page: Page, exported: str, watched: Watched) -> None:

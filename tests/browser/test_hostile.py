@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from docendo.runtime.store import open_store
-from tests.browser.conftest import Served, docendo, serve
+from tests.browser.conftest import Served, export, serve
 from tests.browser.hostile import HOSTILE, poison
 from tests.browser.places import Places
 
@@ -33,10 +33,8 @@ def hostile_viewer(poisoned: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def hostile_export(poisoned: str, places: Places, tmp_path_factory: pytest.TempPathFactory) -> str:
-    target = tmp_path_factory.mktemp("hostile-export") / "study.html"
     run = places.dialogues.rpartition("/")[2]
-    docendo("view", "export", run, "--store", poisoned, "-o", str(target))
-    return target.as_uri()
+    return export(poisoned, run, tmp_path_factory.mktemp("hostile-export") / "study.html")
 
 
 def pages(places: Places, *, served: bool) -> dict[str, str]:

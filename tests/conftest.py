@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parent
 LONG = ("browser", "end_to_end", "gallery", "docs", "trust")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(folder) if (folder := _folder(item)) in LONG else len(LONG))
-
-
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT).parts[0]
+    items.sort(
+        key=lambda item: LONG.index(folder) if (folder := item.path.parent.name) in LONG else len(LONG)
+    )

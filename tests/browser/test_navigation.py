@@ -99,6 +99,21 @@ def test_keys_go_everywhere(page: Page, viewer: Served, places: Places) -> None:
         expect(page.locator("main h1")).to_have_text(title)
 
 
+def test_a_sequence_of_keys_has_its_own_time(page: Page, viewer: Served, places: Places) -> None:
+    page.clock.install(time="2026-01-01T00:00:00Z")
+    page.goto(viewer.at(places.lesson))
+    page.locator("table.list").wait_for()
+    page.clock.pause_at("2026-01-01T01:00:00Z")
+    page.keyboard.press("g")
+    page.keyboard.press("e")
+    expect(page.locator("main h1")).to_have_text("Errors and missing")
+    page.clock.run_for(1_000)
+    page.keyboard.press("g")
+    page.clock.run_for(1_000)  # the time of the first one ends in this one
+    page.keyboard.press("r")
+    expect(page.locator("main h1")).to_have_text("Runs", timeout=5_000)
+
+
 def test_the_sheet_lists_every_key_of_the_page(page: Page, viewer: Served, places: Places) -> None:
     page.goto(viewer.at(places.believing))
     page.locator(".turns").wait_for()

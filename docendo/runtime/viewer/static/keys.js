@@ -5,6 +5,7 @@ import { button, h, replace } from "./dom.js";
 const NAMES = { ArrowDown: "↓", ArrowUp: "↑", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc" };
 const scopes = [];
 let prefix = null;
+let forgetting;
 
 /** Adds keys while a page, drawer or dialog is there; returns a function that takes them away.
  *  `bindings`: [{keys: "j", does: "next turn", run}], a sequence is written `g s`. */
@@ -30,7 +31,8 @@ export function listen() {
     if (run(sequence, event)) return;
     if (starts(event.key)) {
       prefix = event.key;
-      setTimeout(() => (prefix = null), 1200);
+      clearTimeout(forgetting);
+      forgetting = setTimeout(() => (prefix = null), 1200);
     }
   });
 }

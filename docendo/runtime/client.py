@@ -174,9 +174,12 @@ class Client:
         """Model name -> what it was asked so far."""
         return {
             name: ModelStats(
-                **tally
-                | {"limit": gate.limit, "backoffs": gate.backoffs}
-                | {"tells_cache": self._backends[name].tells_cache}
+                **{
+                    **tally,
+                    "limit": gate.limit,
+                    "backoffs": gate.backoffs,
+                    "tells_cache": self._backends[name].tells_cache,
+                }
             )
             for (name, tally), gate in zip(self._tallies.items(), self._gates.values(), strict=True)
         }

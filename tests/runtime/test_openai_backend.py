@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docendo.agents.port import Completion, GenerateRequest, Sampling, ScoreReply, ScoreRequest
-from docendo.agents.view import View
 from docendo.errors import EpisodeFailure, ModelError, UsageError
-from docendo.messages import PromptMessage, Span, Usage
+from docendo.messages import Usage
 from docendo.runtime.backends.base import Backend, BackendFault
 from docendo.runtime.backends.factory import build_backend
 from docendo.runtime.backends.openai_compatible import OpenAIBackend
@@ -21,6 +20,7 @@ from docendo.runtime.backends.token_scores import single_token_score, tail_score
 from docendo.runtime.client import Client
 from docendo.runtime.journal import MemoryJournal
 from docendo.scenarios.schema import OpenAIModel
+from tests.runtime.asking import VIEW, ask, prompt
 from tests.runtime.http_server import (
     Behaviour,
     Received,
@@ -37,17 +37,7 @@ from tests.runtime.http_server import (
     status,
 )
 
-VIEW = View(agent="student", role="student", act="solve")
 SECRET = "sk-canary-1234"
-
-
-def prompt(*texts: str, last: str = "user") -> tuple[PromptMessage, ...]:
-    roles = ["system"] * (len(texts) - 1) + [last]
-    return tuple(PromptMessage(r, (Span(t),)) for r, t in zip(roles, texts, strict=True))  # type: ignore[arg-type]
-
-
-def ask(text: str = "2 + 2 = ?", **fields: Any) -> GenerateRequest:
-    return GenerateRequest(model="m", prompt=prompt(text), view=VIEW, **fields)
 
 
 def weigh(*continuations: str, text: str = "So the answer is", last: str = "user") -> ScoreRequest:

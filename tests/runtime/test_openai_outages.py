@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from docendo.agents.port import GenerateRequest, Sampling, ScoreRequest
-from docendo.agents.view import View
+from docendo.agents.port import Sampling, ScoreRequest
 from docendo.errors import EpisodeFailure, ModelError
-from docendo.messages import PromptMessage, Span
 from docendo.runtime.backends.base import BackendFault
 from docendo.runtime.backends.openai_compatible import OpenAIBackend
 from docendo.runtime.client import Client
 from docendo.runtime.journal import MemoryJournal
 from docendo.scenarios.schema import OpenAIModel
+from tests.runtime.asking import VIEW, ask, prompt
 from tests.runtime.http_server import (
     Behaviour,
     Received,
@@ -32,17 +31,11 @@ from tests.runtime.http_server import (
 )
 from tests.runtime.toy_server import Toy
 
-VIEW = View(agent="student", role="student", act="solve")
 WAIT = 30.0
 
 
-def ask(text: str = "2 + 2 = ?", **fields: Any) -> GenerateRequest:
-    return GenerateRequest(model="m", prompt=(PromptMessage("user", (Span(text),)),), view=VIEW, **fields)
-
-
 def weigh(text: str) -> ScoreRequest:
-    prompt = (PromptMessage("user", (Span(text),)),)
-    return ScoreRequest(model="m", prompt=prompt, continuations=("yes", "no"), view=VIEW)
+    return ScoreRequest(model="m", prompt=prompt(text), continuations=("yes", "no"), view=VIEW)
 
 
 def looks(server: Server) -> int:

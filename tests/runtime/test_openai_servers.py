@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from docendo.agents.port import GenerateRequest, Origin, Sampling, ScoreReply, ScoreRequest
-from docendo.agents.view import View
 from docendo.errors import EpisodeFailure, ModelError
 from docendo.messages import PromptMessage, Span, Usage
 from docendo.runtime.backends.base import BackendFault
@@ -17,10 +16,10 @@ from docendo.runtime.backends.openai_compatible import OpenAIBackend
 from docendo.runtime.client import Client
 from docendo.runtime.journal import MemoryJournal
 from docendo.scenarios.schema import OpenAIModel
+from tests.runtime.asking import VIEW
 from tests.runtime.http_server import Behaviour, Server, answer, chat_body, echo, say, serve, silence, status
 from tests.runtime.toy_server import Toy
 
-VIEW = View(agent="student", role="student", act="solve")
 ORIGIN = Origin(condition="c", episode="e", agent="student-1", act="solve", turn=3)
 
 

@@ -100,9 +100,8 @@ class Weights:
             known = {**_read_memory(), **_REMEMBERED}
         files = _safetensors(self.folder) + (_safetensors(self.adapter.folder) if self.adapter else [])
         sizes = {file.resolve(): file.stat().st_size for file in files if file.is_file()}
-        return {
-            str(file): size for file, size in sizes.items() if size > _LARGE and not _remembered(file, known)
-        }
+        large = [file for file, size in sizes.items() if size > _LARGE]
+        return {str(file): sizes[file] for file in _unknown(large, known)}
 
     def identity(self, backend: str, **settings: Any) -> str:
         """Who answers, as JSON: what a backend's `fingerprint` is. May take as long as reading all files.
@@ -344,13 +343,12 @@ def _hashes(files: Sequence[Path]) -> dict[Path, str]:
         return {}
     with _READING:
         now = time.time()
-        states = {file: _state(file) for file in files}
         known = {**_read_memory(), **_REMEMBERED}
-        unknown = [file for file in files if not _remembered(file, known)]
+        unknown = _unknown(files, known)
         with ThreadPoolExecutor(max(1, min(len(unknown), os.cpu_count() or 1))) as pool:
             read = dict(zip(unknown, pool.map(_sha256, unknown), strict=True))
         settled = {
-            str(file): [*states[file], sha]
+            str(file): [*unknown[file], sha]
             for file, sha in read.items()
             if now - file.stat().st_ctime > _SETTLED
         }
@@ -366,8 +364,10 @@ def _state(file: Path) -> list[int | str]:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-def _remembered(file: Path, known: Mapping[str, list[int | str]]) -> bool:
-    return known.get(str(file), [])[:-1] == _state(file)
+def _unknown(files: Sequence[Path], known: Mapping[str, list[int | str]]) -> dict[Path, list[int | str]]:
+    """The files that are not remembered as they are now, each with its state."""
+    states = {file: _state(file) for file in files}
+    return {file: state for file, state in states.items() if known.get(str(file), [])[:-1] != state}
 
 
 def _sha256(file: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, Select, and_, case, cast, func, select, text, tuple_
+from sqlalchemy import BigInteger, Column, Row, Select, Subquery, and_, case, cast, func, select, text, tuple_
 
 from docendo.errors import UnknownNameError
 from docendo.messages import Usage
@@ -180,14 +180,7 @@ class Browser:
         A finished lesson knows; the episodes of others are counted.
         """
         c = lesson.c
-        failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
-        open_ = (
-            select(c.id, func.count().label("n"), failed.label("failed"))
-            .join(episode, episode.c.lesson_id == c.id)
-            .where(c.run_id == run_id, c.status != "finished")
-            .group_by(c.id)
-            .subquery()
-        )
+        open_ = _under_way(c.id, c.run_id == run_id)
         # One statement, one state of the store: a lesson that finishes meanwhile is counted once.
         columns = (c.run_id, c.condition_id, c.replicate, c.status, c.n_episodes, c.n_failed)
         rows = self._all(
@@ -207,23 +200,15 @@ class Browser:
 
         Episodes of finished lessons are taken from the lessons, so that no episode of them is counted anew.
         """
-        done = lesson.c.status == "finished"
-        failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
-        open_ = (
-            select(lesson.c.run_id, func.count().label("n"), failed.label("failed"))
-            .join(episode, episode.c.lesson_id == lesson.c.id)
-            .where(~done)
-            .group_by(lesson.c.run_id)
-            .subquery()
-        )
         c = lesson.c
-        finished = func.sum(case((done, 1), else_=0))
+        open_ = _under_way(c.run_id)
+        finished = func.sum(case((c.status == "finished", 1), else_=0))
         columns = (func.count(func.distinct(c.condition_id)), func.count(), finished)
         ended = (func.sum(c.n_episodes), func.sum(c.n_failed))
-        under_way = (func.max(open_.c.n), func.max(open_.c.failed))
+        so_far = (func.max(open_.c.n), func.max(open_.c.failed))
         # One statement, as above.
         statement = (
-            select(c.run_id, *columns, *ended, *under_way)
+            select(c.run_id, *columns, *ended, *so_far)
             .outerjoin(open_, open_.c.run_id == c.run_id)
             .group_by(c.run_id)
         )
@@ -364,6 +349,18 @@ def _episodes(*where: Any, order: Sequence[Any] = (episode.c.ordinal, episode.c.
 
 def _record(row: Row[Any]) -> EpisodeRecord:
     return episode_record(LessonKey(row.run_id, row.condition_id, row.replicate), row)
+
+
+def _under_way(by: Column[Any], *where: Any) -> Subquery:
+    """Of lessons that are not finished: how many episodes they have (`n`), and how many of these `failed`."""
+    failed = func.sum(case((episode.c.outcome == "failed", 1), else_=0))
+    return (
+        select(by, func.count().label("n"), failed.label("failed"))
+        .join(episode, episode.c.lesson_id == lesson.c.id)
+        .where(lesson.c.status != "finished", *where)
+        .group_by(by)
+        .subquery()
+    )
 
 
 def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
